@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The service owns the driver, the slots and the list of sessions. Changes are collected: a session
+ * is marked, and its states are sent before the next reply to anybody, or at the end of the turn of
+ * the event loop. So one request makes one state, and no client ever has an answer before the others
+ * have been sent what it changed.
+ */
+#include "ifdhandler/service.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <systemd/sd-event.h>
+
+#include "ifdhandler/session.h"
+
+static void on_changed(void *userdata, struct slot *slot) {
+	service_publish(userdata, slot->number, 0);
+	service_dispatch(userdata, slot->number);
+}
+
+static void on_lost(void *userdata, struct slot *slot, unsigned event) {
+	struct service *service = userdata;
+	if (event == EVENT_REMOVED)
+		lease_break(&service->leases[slot->number]);
+	service_card_event(service, slot->number, event, NULL);
+}
+
+static void on_idle(void *userdata, struct slot *slot) {
+	service_dispatch(userdata, slot->number);
+}
+
+static void on_ready(void *userdata) {
+	struct service *service = userdata;
+	unsigned n = service->ops->n_slots(service->driver);
+	if (service->trouble)
+		log_line(service->log, LOG_NOTICE, "%s works again", service_name(service, 0));
+	service->trouble = STATUS_OK;
+	service->detail[0] = 0;
+	service->n_slots = n > DRIVER_MAX_SLOTS ? DRIVER_MAX_SLOTS : n;
+}
+
+static void on_trouble(void *userdata, enum status why, const char *detail) {
+	struct service *service = userdata;
+	/* What registration said already of the descriptors is not said again. */
+	int said = why == STATUS_READER_BROKEN && service->description->error;
+	if (service->trouble != why && !said) {
+		const char *name = service_name(service, 0);
+		if (detail)
+			log_line(service->log, LOG_WARNING, "%s: %s: %s", name, status_text(why),
+				detail);
+		else
+			log_line(service->log, LOG_WARNING, "%s: %s", name, status_text(why));
+	}
+	service->trouble = why;
+	snprintf(service->detail, sizeof(service->detail), "%s", detail ? detail : "");
+	for (unsigned i = 0; i < service->n_slots; i++)
+		slot_trouble(&service->slots[i], why);
+}
+
+static void on_gone(void *userdata) {
+	struct service *service = userdata;
+	service->host->gone(service->host->userdata);
+}
+
+static void on_presence(void *userdata, unsigned slot, int present, int swapped) {
+	struct service *service = userdata;
+	if (slot < service->n_slots)
+		slot_presence(&service->slots[slot], present, swapped);
+}
+
+static int on_flush(sd_event_source *source, void *userdata) {
+	(void)source;
+	service_flush(userdata);
+	return 0;
+}
+
+int service_init(struct service *service, struct sd_event *event, const struct log *log,
+	const struct service_host *host, const struct description *description) {
+	*service = (struct service){
+		.event = event,
+		.host = host,
+		.log = log,
+		.description = description,
+		.n_slots = 1,
+	};
+	service->slot_host = (struct slot_host){
+		.userdata = service, .changed = on_changed, .lost = on_lost, .idle = on_idle
+	};
+	service->driver_host = (struct driver_host){
+		.userdata = service,
+		.ready = on_ready,
+		.trouble = on_trouble,
+		.gone = on_gone,
+		.presence = on_presence,
+	};
+	for (size_t i = 0; i < description->n_readers; i++)
+		if (description->readers[i].slot >= service->n_slots &&
+			description->readers[i].slot < DRIVER_MAX_SLOTS)
+			service->n_slots = description->readers[i].slot + 1;
+	for (unsigned i = 0; i < DRIVER_MAX_SLOTS; i++) {
+		slot_init(&service->slots[i], i, event, &service->slot_host);
+		lease_init(&service->leases[i]);
+	}
+	return sd_event_add_post(event, &service->flusher, on_flush, service);
+}
+
+int service_start(
+	struct service *service, const struct driver_ops *ops, const struct driver_config *config) {
+	service->ops = ops;
+	int r = ops->init(config, service->event, &service->driver_host, &service->driver);
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < DRIVER_MAX_SLOTS; i++)
+		slot_attach(&service->slots[i], ops, service->driver);
+	return 0;
+}
+
+void service_done(struct service *service) {
+	if (service->ops)
+		service->ops->free(service->driver);
+	service->driver = NULL;
+	for (unsigned i = 0; i < DRIVER_MAX_SLOTS; i++)
+		slot_done(&service->slots[i]);
+	sd_event_source_disable_unref(service->flusher);
+	service->flusher = NULL;
+}
+
+void service_set_counter(struct service *service, uint16_t counter) {
+	for (unsigned i = 0; i < DRIVER_MAX_SLOTS; i++)
+		service->slots[i].counter = counter;
+}
+
+void service_publish(struct service *service, unsigned slot, int lock_only) {
+	for (struct session *s = service->sessions; s; s = s->next)
+		service->dirty |= session_mark(s, slot, lock_only);
+}
+
+void service_flush(struct service *service) {
+	if (!service->dirty)
+		return;
+	service->dirty = 0;
+	for (struct session *s = service->sessions; s; s = s->next)
+		session_flush(s);
+}
+
+/* The queue is looked through from its head until nobody in it can go on. A session that goes on may
+ * finish at once, change what the others wait for, and call us again: hence the mark. */
+void service_dispatch(struct service *service, unsigned slot) {
+	uint32_t mark = 1u << slot;
+	if (service->dispatching & mark)
+		return;
+	service->dispatching |= mark;
+	struct lease_holder *holder = service->leases[slot].waiting;
+	while (holder) {
+		if (session_try(session_of(holder)))
+			holder = service->leases[slot].waiting;
+		else
+			holder = holder->next_waiting;
+	}
+	service->dispatching &= ~mark;
+	for (struct session *s = service->sessions; s; s = s->next)
+		session_try_watch(s);
+}
+
+void service_card_event(
+	struct service *service, unsigned slot, unsigned event, const struct session *except) {
+	for (struct session *s = service->sessions; s; s = s->next)
+		if (s != except && s->state == SESSION_CARD && s->slot == slot)
+			s->event = event;
+	service_publish(service, slot, 1);
+}
+
+int service_known(const struct service *service) {
+	for (unsigned i = 0; i < service->n_slots; i++)
+		if (service->slots[i].presence == PRESENCE_UNKNOWN &&
+			service->slots[i].status == STATUS_STARTING)
+			return 0;
+	return 1;
+}
+
+void service_use(struct service *service, int change) {
+	unsigned before = service->n_users;
+	service->n_users += (unsigned)change;
+	if (!before != !service->n_users)
+		service->host->used(service->host->userdata, service->n_users != 0);
+}
+
+const char *service_name(const struct service *service, unsigned slot) {
+	const char *name = description_name(service->description, slot);
+	return name ? name : "reader";
+}

@@ -1,0 +1,595 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A session is one connection. It has at most one request under way. A request is tried at once, and
+ * where the lock or the slot is not free it waits in the lease's queue and is tried again when
+ * something was given back; every try looks at all conditions anew, in the order that PC/SC programs
+ * know. So nothing has to be remembered about why it waited.
+ *
+ * A client may vanish while an operation of the slot runs for it: the session stays, marked as ended,
+ * until the operation is over. The table below says which message is legal in which state.
+ */
+#include "ifdhandler/session.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-event.h>
+#include <time.h>
+
+#include "ifdhandler/connect.h"
+#include "ifdhandler/inspect.h"
+
+enum {
+	ANY_PROTOCOL = 0x1000,
+	/* A first answer waits so long for a reader that has just been started. */
+	PATIENCE_MS = 3000,
+};
+
+static uint64_t now_usec(void) {
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+}
+
+/* ---- life ---- */
+
+struct session *session_new(struct service *service, const struct session_client *client,
+	const struct session_peer *peer) {
+	struct session *s = calloc(1, sizeof(*s));
+	if (!s)
+		return NULL;
+	s->service = service;
+	s->client = *client;
+	s->peer = peer;
+	s->since_usec = now_usec();
+	s->next = service->sessions;
+	if (s->next)
+		s->next->prev = s;
+	service->sessions = s;
+	service->n_sessions++;
+	service_use(service, 1);
+	return s;
+}
+
+static void session_free(struct session *s) {
+	struct service *service = s->service;
+	assert(!s->holder.share && !s->holder.waiting);
+	if (s->prev)
+		s->prev->next = s->next;
+	else
+		service->sessions = s->next;
+	if (s->next)
+		s->next->prev = s->prev;
+	service->n_sessions--;
+	if (s->state != SESSION_PARKED)
+		service_use(service, -1);
+	sd_event_source_disable_unref(s->patience);
+	if (s->data)
+		explicit_bzero(s->data, s->data_size);
+	free(s->data);
+	free(s);
+}
+
+/* What follows when the client is gone and nothing runs for it any more. */
+static void session_close(struct session *s) {
+	struct service *service = s->service;
+	unsigned slot = s->slot;
+	int in_slot = s->state == SESSION_CARD || s->holder.waiting;
+	if (s->state == SESSION_CARD)
+		connect_abandon(s);
+	else if (s->holder.waiting)
+		lease_unwait(session_lease(s), &s->holder);
+	session_free(s);
+	if (in_slot)
+		service_dispatch(service, slot);
+}
+
+void session_end(struct session *s, uint8_t *data, size_t size) {
+	s->ended = 1;
+	s->peer = NULL;
+	s->data = data;
+	s->data_size = size;
+	if (!s->running)
+		session_close(s);
+}
+
+struct session *session_of(struct lease_holder *holder) {
+	return (struct session *)(void *)((char *)holder - offsetof(struct session, holder));
+}
+
+struct slot *session_slot(const struct session *s) {
+	return &s->service->slots[s->slot];
+}
+
+enum status session_health(const struct session *s) {
+	const struct slot *slot = session_slot(s);
+	return slot->presence == PRESENCE_UNKNOWN ? slot->status : STATUS_OK;
+}
+
+struct lease *session_lease(const struct session *s) {
+	return &s->service->leases[s->slot];
+}
+
+static void state_change(struct session *s, enum session_state state) {
+	int used = s->state != SESSION_PARKED, use = state != SESSION_PARKED;
+	s->state = state;
+	if (used != use)
+		service_use(s->service, use - used);
+}
+
+void session_leave(struct session *s) {
+	struct lease *lease = session_lease(s);
+	lease_leave(lease, &s->holder);
+	s->event = EVENT_NONE;
+	s->raw = 0;
+	s->dirty = 0;
+	state_change(s, SESSION_PARKED);
+	if (!lease->n_holders)
+		slot_use(session_slot(s), 0);
+	service_publish(s->service, s->slot, 0);
+}
+
+/* ---- states ---- */
+
+void session_get_state(const struct session *s, unsigned number, struct message_state *ret) {
+	const struct slot *slot = &s->service->slots[number];
+	const struct lease *lease = &s->service->leases[number];
+	int card = s->state == SESSION_CARD && s->slot == number;
+	int present = slot->presence == PRESENCE_PRESENT;
+	int locked = card && !lease_is_free_for(lease, &s->holder);
+	*ret = (struct message_state){
+		.slot = (uint8_t)number,
+		.presence = (uint8_t)slot->presence,
+		.flags = (uint16_t)((present && !slot->unpowered ? STATE_POWERED : 0) |
+			(lease->n_holders ? STATE_IN_USE : 0) |
+			(lease_is_exclusive(lease) ? STATE_EXCLUSIVE : 0) |
+			(locked ? STATE_LOCKED_ELSEWHERE : 0)),
+		.status = (uint16_t)(slot->presence == PRESENCE_UNKNOWN ? slot->status : STATUS_OK),
+		.counter = slot->counter,
+		.protocol = (uint8_t)(card && s->raw ? PROTOCOL_RAW : slot->protocol),
+		.event = (uint8_t)(card ? s->event : EVENT_NONE),
+		.tail = slot->atr,
+		.tail_len = slot->atr_len,
+	};
+}
+
+int session_mark(struct session *s, unsigned slot, int lock_only) {
+	if (s->ended)
+		return 0;
+	int card = s->state == SESSION_CARD && s->slot == slot;
+	/* A watch that waits for its first states gets each when it is known. */
+	int watch = s->state == SESSION_WATCH || s->request.type == MESSAGE_WATCH;
+	if (!card && (lock_only || !watch))
+		return 0;
+	s->dirty |= 1u << slot;
+	return 1;
+}
+
+/* Is this state of a card connection what the client was told last? Remembers it if not. */
+static int state_is_old(struct session *s, const struct message_state *state) {
+	const struct message_state *last = &s->last;
+	if (last->presence == state->presence && last->flags == state->flags &&
+		last->status == state->status && last->counter == state->counter &&
+		last->protocol == state->protocol && last->event == state->event &&
+		last->tail_len == state->tail_len &&
+		memcmp(s->last_atr, state->tail, state->tail_len) == 0)
+		return 1;
+	s->last = *state;
+	memcpy(s->last_atr, state->tail, state->tail_len);
+	return 0;
+}
+
+/* Takes the slots whose states are to be sent: none where the client knows them already. */
+static uint32_t states_take(struct session *s) {
+	uint32_t slots = s->dirty;
+	struct message_state state;
+	s->dirty = 0;
+	if (!slots || s->state != SESSION_CARD)
+		return slots;
+	session_get_state(s, s->slot, &state);
+	return state_is_old(s, &state) ? 0 : slots;
+}
+
+void session_flush(struct session *s) {
+	if (s->ended || s->replying)
+		return;
+	uint32_t slots = states_take(s);
+	if (slots)
+		s->peer->states(s->peer->userdata, slots);
+}
+
+/* ---- replies ---- */
+
+static void reply_send(struct session *s, const struct message_reply *reply) {
+	uint16_t serial = s->request.serial;
+	s->request = (struct session_request){ 0 };
+	s->expired = 0;
+	s->patience = sd_event_source_disable_unref(s->patience);
+	if (s->state != SESSION_NEW)
+		lease_unwait(session_lease(s), &s->holder);
+	/* The others first; what concerns this client goes out together with its reply. */
+	s->replying = 1;
+	service_flush(s->service);
+	s->replying = 0;
+	s->peer->reply(s->peer->userdata, serial, reply, states_take(s));
+}
+
+enum session_step session_reply(struct session *s, enum status status, uint32_t value) {
+	struct message_reply reply = { .status = (uint16_t)status };
+	if (status == STATUS_OK)
+		reply.value = value;
+	reply_send(s, &reply);
+	return STEP_DONE;
+}
+
+void session_run(struct session *s) {
+	lease_unwait(session_lease(s), &s->holder);
+	s->running = 1;
+}
+
+int session_resume(struct session *s) {
+	s->running = 0;
+	if (!s->ended)
+		return 1;
+	session_close(s);
+	return 0;
+}
+
+/* The end of a request that ran one operation and hands out what it brought. */
+static void on_data(void *userdata, const struct driver_result *result) {
+	struct session *s = userdata;
+	if (!session_resume(s))
+		return;
+	struct message_reply reply = { .status = (uint16_t)result->status };
+	if (result->status == STATUS_OK) {
+		reply.tail = result->data;
+		reply.tail_len = result->len;
+		reply.value = s->request.number;
+	}
+	reply_send(s, &reply);
+}
+
+/* ---- requests ---- */
+
+static enum status event_status(const struct session *s) {
+	switch (s->event) {
+	case EVENT_RESET: return STATUS_CARD_RESET;
+	case EVENT_REMOVED: return STATUS_CARD_REMOVED;
+	default: return STATUS_OK;
+	}
+}
+
+static int locked_elsewhere(const struct session *s) {
+	return !lease_is_free_for(session_lease(s), &s->holder);
+}
+
+static enum session_step lock_wait(struct session *s) {
+	return s->flags & HELLO_NO_BLOCKING ? session_reply(s, STATUS_SHARING, 0) : STEP_WAIT;
+}
+
+static enum session_step transmit_try(struct session *s) {
+	struct slot *slot = session_slot(s);
+	uint32_t active = s->raw ? PROTOCOL_RAW : slot->protocol;
+	uint32_t protocol = s->request.number == ANY_PROTOCOL ? active : s->request.number;
+	if (locked_elsewhere(s))
+		return lock_wait(s);
+	if (session_health(s))
+		return session_reply(s, session_health(s), 0);
+	if (s->event)
+		return session_reply(s, event_status(s), 0);
+	if (protocol != PROTOCOL_RAW && slot->presence == PRESENCE_ABSENT)
+		return session_reply(s, STATUS_NO_CARD, 0);
+	if (protocol != PROTOCOL_RAW && (protocol != active || !protocol))
+		return session_reply(s, STATUS_PROTO_MISMATCH, 0);
+	if (slot->busy)
+		return STEP_WAIT;
+	if (slot->presence == PRESENCE_PRESENT && !slot->powered)
+		return session_reply(s, STATUS_CARD_MUTE, 0);
+	s->request.number = protocol;
+	session_run(s);
+	slot_transmit(slot, protocol, &s->request.data, on_data, s);
+	return STEP_RUNNING;
+}
+
+static enum session_step control_try(struct session *s) {
+	struct slot *slot = session_slot(s);
+	if (locked_elsewhere(s))
+		return session_reply(s, STATUS_SHARING, 0);
+	if (session_health(s))
+		return session_reply(s, session_health(s), 0);
+	if (slot->busy)
+		return STEP_WAIT;
+	session_run(s);
+	slot_control(slot, s->request.number, &s->request.data, on_data, s);
+	return STEP_RUNNING;
+}
+
+/* What both attribute requests check: STATUS_OK to go on. */
+static enum status attrib_status(const struct session *s) {
+	if (locked_elsewhere(s))
+		return STATUS_SHARING;
+	return session_health(s) ? session_health(s) : event_status(s);
+}
+
+static enum session_step get_attrib_try(struct session *s) {
+	uint8_t value[DRIVER_MAX_ATTRIB];
+	size_t len = 0;
+	enum status status = attrib_status(s);
+	if (status == STATUS_OK)
+		status = slot_attrib(session_slot(s), s->request.number, value, &len);
+	struct message_reply reply = { .status = (uint16_t)status };
+	if (status == STATUS_OK) {
+		reply.tail = value;
+		reply.tail_len = len;
+	}
+	reply_send(s, &reply);
+	return STEP_DONE;
+}
+
+static enum session_step set_attrib_try(struct session *s) {
+	enum status status = attrib_status(s);
+	return session_reply(s, status ? status : STATUS_UNSUPPORTED, 0);
+}
+
+static enum session_step sync_try(struct session *s) {
+	return locked_elsewhere(s) ? lock_wait(s) : session_reply(s, STATUS_OK, 0);
+}
+
+static enum session_step begin_try(struct session *s) {
+	if (session_health(s))
+		return session_reply(s, session_health(s), 0);
+	if (s->event)
+		return session_reply(s, event_status(s), 0);
+	if (locked_elsewhere(s))
+		return STEP_WAIT;
+	if (!s->holder.depth)
+		s->locked_usec = now_usec();
+	lease_begin(session_lease(s), &s->holder);
+	service_publish(s->service, s->slot, 1);
+	return session_reply(s, STATUS_OK, 0);
+}
+
+static enum session_step end_try(struct session *s) {
+	if (s->request.how > DISPOSITION_EJECT)
+		return session_reply(s, STATUS_INVALID, 0);
+	if (s->event)
+		return session_reply(s, event_status(s), 0);
+	if (locked_elsewhere(s))
+		return session_reply(s, STATUS_SHARING, 0);
+	return connect_end_transaction(s);
+}
+
+static enum session_step watch_try(struct session *s) {
+	struct service *service = s->service;
+	if (!s->expired && !service_known(service))
+		return STEP_WAIT;
+	for (unsigned i = 0; i < service->n_slots; i++)
+		s->dirty |= 1u << i;
+	service->dirty = 1;
+	state_change(s, SESSION_WATCH);
+	return session_reply(s, STATUS_OK, service->n_slots);
+}
+
+static enum session_step inspect_try(struct session *s) {
+	char *text = malloc(WIRE_MAX_TEXT);
+	if (!text)
+		return session_reply(s, STATUS_NO_MEMORY, 0);
+	struct message_reply reply = { .status = STATUS_OK, .tail = (uint8_t *)text };
+	reply.tail_len =
+		inspect_text(s->service, s->client.admin ? NULL : &s->client, text, WIRE_MAX_TEXT);
+	reply_send(s, &reply);
+	free(text);
+	return STEP_DONE;
+}
+
+static enum session_step stop_try(struct session *s) {
+	struct service *service = s->service;
+	enum status reason = s->request.number == STATUS_READER_DETACHED ? STATUS_READER_DETACHED
+									 : STATUS_STOPPED;
+	if (!s->client.admin)
+		return session_reply(s, STATUS_REFUSED, 0);
+	session_reply(s, STATUS_OK, 0);
+	service->host->stop(service->host->userdata, reason);
+	return STEP_DONE;
+}
+
+/* ---- messages ---- */
+
+static int parse_connect(struct session *s, const struct frame *frame) {
+	struct message_connect m;
+	if (message_connect_decode(frame, &m) < 0)
+		return -EBADMSG;
+	s->slot = m.slot < DRIVER_MAX_SLOTS ? m.slot : DRIVER_MAX_SLOTS - 1;
+	s->request.share = m.share;
+	s->request.number = m.protocols;
+	return 0;
+}
+
+static int parse_reconnect(struct session *s, const struct frame *frame) {
+	struct message_reconnect m;
+	if (message_reconnect_decode(frame, &m) < 0)
+		return -EBADMSG;
+	s->request.share = m.share;
+	s->request.how = m.initialization;
+	s->request.number = m.protocols;
+	return 0;
+}
+
+static int parse_disconnect(struct session *s, const struct frame *frame) {
+	struct message_disconnect m;
+	if (message_disconnect_decode(frame, &m) < 0)
+		return -EBADMSG;
+	s->request.how = m.disposition;
+	return 0;
+}
+
+static int parse_end(struct session *s, const struct frame *frame) {
+	struct message_end m;
+	if (message_end_decode(frame, &m) < 0)
+		return -EBADMSG;
+	s->request.how = m.disposition;
+	return 0;
+}
+
+static int parse_transmit(struct session *s, const struct frame *frame) {
+	struct message_transmit m;
+	if (message_transmit_decode(frame, &m) < 0)
+		return -EBADMSG;
+	s->request.number = m.protocol;
+	s->request.data = (struct driver_bytes){ m.tail, m.tail_len };
+	return 0;
+}
+
+static int parse_control(struct session *s, const struct frame *frame) {
+	struct message_control m;
+	if (message_control_decode(frame, &m) < 0)
+		return -EBADMSG;
+	s->request.number = m.code;
+	s->request.data = (struct driver_bytes){ m.tail, m.tail_len };
+	return 0;
+}
+
+static int parse_get_attrib(struct session *s, const struct frame *frame) {
+	struct message_get_attrib m;
+	if (message_get_attrib_decode(frame, &m) < 0)
+		return -EBADMSG;
+	s->request.number = m.tag;
+	return 0;
+}
+
+static int parse_set_attrib(struct session *s, const struct frame *frame) {
+	struct message_set_attrib m;
+	return message_set_attrib_decode(frame, &m) < 0 ? -EBADMSG : ((void)s, 0);
+}
+
+static int parse_stop(struct session *s, const struct frame *frame) {
+	struct message_stop m;
+	if (message_stop_decode(frame, &m) < 0)
+		return -EBADMSG;
+	s->request.number = m.reason;
+	return 0;
+}
+
+static int parse_empty(struct session *s, const struct frame *frame) {
+	(void)s;
+	return frame->body_len ? -EBADMSG : 0;
+}
+
+enum {
+	IN_PARKED = 1 << SESSION_PARKED,
+	IN_WATCH = 1 << SESSION_WATCH,
+	IN_CARD = 1 << SESSION_CARD,
+};
+
+static const struct request_type {
+	uint16_t type;
+	unsigned states;
+	int (*parse)(struct session *s, const struct frame *frame);
+	enum session_step (*try)(struct session *s);
+} request_types[] = {
+	{ MESSAGE_CONNECT, IN_PARKED, parse_connect, connect_try },
+	{ MESSAGE_WATCH, IN_PARKED, parse_empty, watch_try },
+	{ MESSAGE_INSPECT, IN_PARKED | IN_WATCH, parse_empty, inspect_try },
+	{ MESSAGE_STOP, IN_PARKED | IN_WATCH, parse_stop, stop_try },
+	{ MESSAGE_RECONNECT, IN_CARD, parse_reconnect, connect_reconnect_try },
+	{ MESSAGE_DISCONNECT, IN_CARD, parse_disconnect, connect_disconnect_try },
+	{ MESSAGE_BEGIN, IN_CARD, parse_empty, begin_try },
+	{ MESSAGE_END, IN_CARD, parse_end, end_try },
+	{ MESSAGE_TRANSMIT, IN_CARD, parse_transmit, transmit_try },
+	{ MESSAGE_CONTROL, IN_CARD, parse_control, control_try },
+	{ MESSAGE_GET_ATTRIB, IN_CARD, parse_get_attrib, get_attrib_try },
+	{ MESSAGE_SET_ATTRIB, IN_CARD, parse_set_attrib, set_attrib_try },
+	{ MESSAGE_SYNC, IN_CARD, parse_empty, sync_try },
+};
+
+static const struct request_type *request_type(uint16_t type) {
+	for (size_t i = 0; i < sizeof(request_types) / sizeof(request_types[0]); i++)
+		if (request_types[i].type == type)
+			return &request_types[i];
+	return NULL;
+}
+
+static int hello(struct session *s, const struct frame *frame) {
+	struct message_hello m;
+	if (message_hello_decode(frame, &m) < 0 || m.magic != WIRE_MAGIC)
+		return -EBADMSG;
+	if (m.version < 1)
+		return -EPROTONOSUPPORT;
+	struct message_welcome welcome = { .version = WIRE_VERSION,
+		.n_slots = (uint16_t)s->service->n_slots };
+	char *text = NULL;
+	s->flags = m.flags & HELLO_FLAGS;
+	if (s->flags & HELLO_WANT_DESCRIPTION) {
+		text = malloc(DESCRIPTION_MAX);
+		int n = text ? description_format(s->service->description, text, DESCRIPTION_MAX)
+			     : -ENOMEM;
+		welcome.tail = (uint8_t *)text;
+		welcome.tail_len = n > 0 ? (size_t)n : 0;
+	}
+	state_change(s, SESSION_PARKED);
+	s->peer->welcome(s->peer->userdata, frame->serial, &welcome);
+	free(text);
+	return 0;
+}
+
+static int on_patience(sd_event_source *source, uint64_t usec, void *userdata) {
+	(void)source, (void)usec;
+	struct session *s = userdata;
+	s->expired = 1;
+	s->patience = sd_event_source_disable_unref(s->patience);
+	if (s->request.type == MESSAGE_WATCH)
+		session_try_watch(s);
+	else
+		service_dispatch(s->service, s->slot);
+	return 0;
+}
+
+/* A wait for a reader that is starting has an end. */
+static void patience_start(struct session *s) {
+	if (!s->patience && !s->expired &&
+		(s->request.type == MESSAGE_WATCH || s->request.type == MESSAGE_CONNECT) &&
+		sd_event_add_time_relative(s->service->event, &s->patience, CLOCK_MONOTONIC,
+			PATIENCE_MS * 1000ull, 10000, on_patience, s) < 0)
+		s->expired = 1;
+}
+
+int session_frame(struct session *s, const struct frame *frame) {
+	assert(!s->request.type);
+	if (s->state == SESSION_NEW)
+		return frame->type == MESSAGE_HELLO ? hello(s, frame) : -EBADMSG;
+	const struct request_type *type = request_type(frame->type);
+	if (!type || !(type->states & (1u << s->state)))
+		return -EBADMSG;
+	s->request = (struct session_request){ 0 };
+	if (type->parse(s, frame) < 0) {
+		s->request = (struct session_request){ 0 };
+		return -EBADMSG;
+	}
+	s->request.type = frame->type;
+	s->request.serial = frame->serial;
+	if (frame->type == MESSAGE_CONNECT && s->slot >= s->service->n_slots) {
+		s->slot = 0;
+		session_reply(s, STATUS_INVALID, 0);
+		return 0;
+	}
+	if (frame->type == MESSAGE_WATCH) {
+		session_try_watch(s);
+	} else {
+		/* Behind those who wait already; the queue is looked through from its head. */
+		lease_wait(session_lease(s), &s->holder);
+		service_dispatch(s->service, s->slot);
+	}
+	if (s->request.type)
+		patience_start(s);
+	return 0;
+}
+
+int session_try(struct session *s) {
+	return request_type(s->request.type)->try(s) != STEP_WAIT;
+}
+
+void session_try_watch(struct session *s) {
+	if (s->request.type == MESSAGE_WATCH && !s->ended)
+		watch_try(s);
+}
