@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Two tables, one of contexts and one of cards, sorted by number, under one lock that is held for
+ * moments only: never while waiting for a handler, a card or another thread's call. Whoever uses an
+ * object is counted inside; an object is freed by the last one who leaves. A card has a lock of its
+ * own, so that only calls on the same handle wait for each other: one handle of a process may wait for
+ * a transaction that another handle of the same context has to end.
+ *
+ * In a forked child the tables start empty. What the parent had is closed there without a word to the
+ * handlers, which go on with the parent. If a thread of the parent was at the tables in the moment of
+ * the fork they are not looked at; the copies then last until exec or exit.
+ */
+#include "client/handle.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "client/clock.h"
+#include "client/process.h"
+#include "client/watch.h"
+
+enum {
+	FINISH_MS = 1000, /* chosen: how long a release waits for a handler to clean up */
+};
+
+struct entry {
+	LONG id;
+	void *object;
+};
+
+/* Sorted by id; grows as needed; without memory of its own when empty. */
+struct table {
+	struct entry *entries;
+	size_t n;
+	size_t size;
+};
+
+static struct {
+	pthread_mutex_t lock;
+	struct table contexts;
+	struct table cards;
+	struct context
+		*all; /* contexts of this process, for a child to close: released ones, too */
+} state = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+/* The first entry whose id is not below `id`. */
+static size_t table_position(const struct table *t, LONG id) {
+	size_t low = 0, high = t->n;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (t->entries[middle].id < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static void *table_find(const struct table *t, LONG id) {
+	size_t i = table_position(t, id);
+	return i < t->n && t->entries[i].id == id ? t->entries[i].object : NULL;
+}
+
+static int table_grow(struct table *t) {
+	size_t size = t->size ? t->size * 2 : 8;
+	struct entry *entries = reallocarray(t->entries, size, sizeof(*entries));
+	if (!entries)
+		return -ENOMEM;
+	t->entries = entries;
+	t->size = size;
+	return 0;
+}
+
+static LONG random_id(void) {
+	uint32_t v;
+	if (getrandom(&v, sizeof(v), GRND_NONBLOCK) != (ssize_t)sizeof(v)) {
+		/* before the kernel's generator is ready: the numbers need be unique, not secret */
+		struct timespec ts;
+		clock_gettime(CLOCK_MONOTONIC, &ts);
+		v = (uint32_t)ts.tv_nsec * 2654435761u ^ (uint32_t)ts.tv_sec;
+	}
+	return (LONG)(v & 0x7fffffff);
+}
+
+/* Adds `object` under a new number. 0 or -ENOMEM. */
+static int table_add(struct table *t, void *object, LONG *ret_id) {
+	LONG id;
+	if (t->n == t->size && table_grow(t) < 0)
+		return -ENOMEM;
+	do
+		id = random_id();
+	while (id == 0 || table_find(&state.contexts, id) || table_find(&state.cards, id));
+	size_t i = table_position(t, id);
+	memmove(&t->entries[i + 1], &t->entries[i], (t->n - i) * sizeof(*t->entries));
+	t->entries[i] = (struct entry){ id, object };
+	t->n++;
+	*ret_id = id;
+	return 0;
+}
+
+static void table_take(struct table *t, LONG id) {
+	size_t i = table_position(t, id);
+	if (i == t->n || t->entries[i].id != id)
+		return;
+	t->n--;
+	memmove(&t->entries[i], &t->entries[i + 1], (t->n - i) * sizeof(*t->entries));
+	if (t->n == 0) {
+		free(t->entries);
+		*t = (struct table){ 0 };
+	}
+}
+
+static void close_inherited(struct context *context) {
+	for (struct card *c = context->cards; c; c = c->next)
+		if (c->channel.fd >= 0)
+			close(c->channel.fd);
+	for (struct parked *p = context->parked; p; p = p->next)
+		close(p->channel.fd);
+	for (struct watch *w = context->watches; w; w = w->next)
+		if (w->channel.fd >= 0)
+			close(w->channel.fd);
+	if (context->wake_fd >= 0)
+		close(context->wake_fd);
+}
+
+/* A new process: nothing is ours. Memory that the parent's threads may have been at stays as it is. */
+static void reset(void) {
+	if (pthread_mutex_trylock(&state.lock) == 0) {
+		for (struct context *c = state.all; c; c = c->next)
+			close_inherited(c);
+		pthread_mutex_unlock(&state.lock);
+	}
+	state.contexts = state.cards = (struct table){ 0 };
+	state.all = NULL;
+	pthread_mutex_init(&state.lock, NULL);
+	readers_forked();
+}
+
+static void lock(void) {
+	process_enter(reset);
+	pthread_mutex_lock(&state.lock);
+}
+
+static void unlock(void) {
+	pthread_mutex_unlock(&state.lock);
+}
+
+struct context *handle_context_new(void) {
+	struct context *context = calloc(1, sizeof(*context));
+	if (!context)
+		return NULL;
+	context->wake_fd = -1;
+	context->no_blocking = secure_getenv("PCSCLITE_NO_BLOCKING") != NULL;
+	pthread_cond_init(&context->empty, NULL);
+	pthread_mutex_init(&context->wait_lock, NULL);
+	lock();
+	int r = table_add(&state.contexts, context, &context->id);
+	if (r == 0) {
+		context->next = state.all;
+		state.all = context;
+	}
+	unlock();
+	if (r < 0) {
+		free(context);
+		return NULL;
+	}
+	return context;
+}
+
+struct context *handle_context_enter(SCARDCONTEXT id) {
+	lock();
+	struct context *context = table_find(&state.contexts, id);
+	if (context)
+		context->n_calls++;
+	unlock();
+	return context;
+}
+
+static void leave_locked(struct context *context) {
+	if (--context->n_calls == 0)
+		pthread_cond_broadcast(&context->empty);
+}
+
+void handle_context_leave(struct context *context) {
+	lock();
+	leave_locked(context);
+	unlock();
+}
+
+static void card_free(struct card *card) {
+	channel_close(&card->channel);
+	readers_unref(card->readers);
+	pthread_mutex_destroy(&card->lock);
+	free(card);
+}
+
+static void parked_free(struct parked *parked) {
+	channel_close(&parked->channel);
+	readers_unref(parked->readers);
+	free(parked);
+}
+
+/* Takes the cards that nobody is inside of out of the context, as a list. */
+static struct card *take_idle_cards(struct context *context) {
+	struct card *idle = NULL;
+	for (struct card **c = &context->cards; *c;) {
+		struct card *card = *c;
+		if (card->n_calls) {
+			c = &card->next;
+		} else {
+			*c = card->next;
+			card->next = idle;
+			idle = card;
+		}
+	}
+	return idle;
+}
+
+/* Ends the connections of `cards`, all at a time, and frees them: after this others can connect. */
+static void finish_cards(struct card *cards) {
+	int64_t deadline = clock_ms() + FINISH_MS;
+	while (cards) {
+		struct card *next = cards->next;
+		channel_finish(&cards->channel, deadline);
+		card_free(cards);
+		cards = next;
+	}
+}
+
+static void context_free(struct context *context) {
+	while (context->parked) {
+		struct parked *next = context->parked->next;
+		parked_free(context->parked);
+		context->parked = next;
+	}
+	while (context->watches) {
+		struct watch *next = context->watches->next;
+		watch_free(context->watches);
+		context->watches = next;
+	}
+	if (context->wake_fd >= 0)
+		close(context->wake_fd);
+	pthread_cond_destroy(&context->empty);
+	pthread_mutex_destroy(&context->wait_lock);
+	free(context);
+}
+
+/* Takes the context out of the list of all. Is it the last one? */
+static bool forget_context(struct context *context) {
+	struct context **c = &state.all;
+	while (*c != context)
+		c = &(*c)->next;
+	*c = context->next;
+	return !state.all;
+}
+
+bool handle_context_release(SCARDCONTEXT id) {
+	lock();
+	struct context *context = table_find(&state.contexts, id);
+	if (!context) {
+		unlock();
+		return false;
+	}
+	context->released = true;
+	table_take(&state.contexts, id);
+	for (struct card *c = context->cards; c; c = c->next)
+		table_take(&state.cards, c->id);
+	/* The idle ones first: a call on another handle may be waiting for the lock that one holds. */
+	struct card *cards = take_idle_cards(context);
+	unlock();
+	finish_cards(cards);
+	lock();
+	while (context->n_calls)
+		pthread_cond_wait(&context->empty, &state.lock);
+	cards = take_idle_cards(context);
+	unlock();
+	finish_cards(cards);
+	lock();
+	if (forget_context(context))
+		readers_done();
+	unlock();
+	context_free(context);
+	return true;
+}
+
+int handle_wait_begin(struct context *context, unsigned *ret_cancels) {
+	lock();
+	if (context->wake_fd < 0)
+		context->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (context->wake_fd < 0) {
+		unlock();
+		return -EMFILE;
+	}
+	context->n_waits++;
+	*ret_cancels = context->n_cancels;
+	unlock();
+	pthread_mutex_lock(&context->wait_lock);
+	return 0;
+}
+
+void handle_wait_end(struct context *context) {
+	pthread_mutex_unlock(&context->wait_lock);
+	lock();
+	context->n_waits--;
+	unlock();
+}
+
+bool handle_wait_cancelled(struct context *context, unsigned cancels) {
+	lock();
+	bool cancelled = context->n_cancels != cancels;
+	unlock();
+	return cancelled;
+}
+
+void handle_watch_add(struct context *context, struct watch *watch) {
+	lock();
+	watch->next = context->watches;
+	context->watches = watch;
+	unlock();
+}
+
+void handle_watch_take(struct context *context, struct watch *watch) {
+	lock();
+	struct watch **w = &context->watches;
+	while (*w != watch)
+		w = &(*w)->next;
+	*w = watch->next;
+	unlock();
+}
+
+bool handle_cancel(SCARDCONTEXT id) {
+	lock();
+	struct context *context = table_find(&state.contexts, id);
+	if (context && context->n_waits) {
+		context->n_cancels++;
+		eventfd_write(context->wake_fd, 1);
+	}
+	unlock();
+	return context;
+}
+
+struct card *handle_card_new(
+	struct context *context, struct readers *readers, const struct reader *reader) {
+	struct card *card = calloc(1, sizeof(*card));
+	if (!card)
+		return NULL;
+	card->context = context;
+	card->readers = readers_ref(readers);
+	card->reader = reader;
+	card->life = CARD_LOST;
+	card->channel = CHANNEL_CLOSED;
+	pthread_mutex_init(&card->lock, NULL);
+	pthread_mutex_lock(&card->lock);
+	lock();
+	card->n_calls = 1;
+	context->n_calls++;
+	card->next = context->cards;
+	context->cards = card;
+	unlock();
+	return card;
+}
+
+LONG handle_card_publish(struct card *card) {
+	lock();
+	LONG rv = SCARD_S_SUCCESS;
+	if (card->context->released)
+		rv = SCARD_E_INVALID_HANDLE;
+	else if (table_add(&state.cards, card, &card->id) < 0)
+		rv = SCARD_E_NO_MEMORY;
+	unlock();
+	return rv;
+}
+
+struct card *handle_card_enter(SCARDHANDLE id) {
+	lock();
+	struct card *card = table_find(&state.cards, id);
+	if (card) {
+		card->n_calls++;
+		card->context->n_calls++;
+	}
+	unlock();
+	if (!card)
+		return NULL;
+	pthread_mutex_lock(&card->lock);
+	if (card->life == CARD_CLOSED) {
+		handle_card_leave(card);
+		return NULL;
+	}
+	return card;
+}
+
+void handle_card_leave(struct card *card) {
+	bool closed = card->life == CARD_CLOSED;
+	pthread_mutex_unlock(&card->lock);
+	lock();
+	struct context *context = card->context;
+	bool last = --card->n_calls == 0 && closed;
+	if (last) { /* still inside the context: the list of readers may not go before the card */
+		unlock();
+		card_free(card);
+		lock();
+	}
+	leave_locked(context);
+	unlock();
+}
+
+void handle_card_close(struct card *card) {
+	lock();
+	table_take(&state.cards, card->id);
+	struct card **c = &card->context->cards;
+	while (*c != card)
+		c = &(*c)->next;
+	*c = card->next;
+	card->life = CARD_CLOSED;
+	unlock();
+}
+
+static bool same_device(const struct reader *a, const struct reader *b) {
+	return strcmp(a->dir, b->dir) == 0 && strcmp(a->instance, b->instance) == 0;
+}
+
+void handle_park(struct card *card, struct channel *channel) {
+	struct parked *parked = calloc(1, sizeof(*parked));
+	if (!parked) {
+		channel_close(channel);
+		return;
+	}
+	parked->readers = readers_ref(card->readers);
+	parked->reader = card->reader;
+	parked->channel = *channel;
+	*channel = CHANNEL_CLOSED;
+	lock();
+	struct parked *old = card->context->parked;
+	while (old && !same_device(old->reader, card->reader))
+		old = old->next;
+	if (!old) {
+		parked->next = card->context->parked;
+		card->context->parked = parked;
+	}
+	unlock();
+	if (old) /* one is enough */
+		parked_free(parked);
+}
+
+static bool still_there(const struct readers *readers, const struct reader *reader) {
+	const struct reader *now = readers_find(readers, reader->name);
+	return now && now->life == reader->life;
+}
+
+bool handle_unpark(struct card *card, struct channel *ret_channel) {
+	struct parked *stale = NULL, *found = NULL;
+	lock();
+	for (struct parked **p = &card->context->parked; *p;) {
+		struct parked *parked = *p;
+		bool here = still_there(card->readers, parked->reader);
+		if (here && (found || !same_device(parked->reader, card->reader))) {
+			p = &parked->next;
+			continue;
+		}
+		*p = parked->next;
+		if (here) {
+			found = parked;
+		} else {
+			parked->next = stale;
+			stale = parked;
+		}
+	}
+	unlock();
+	while (stale) {
+		struct parked *next = stale->next;
+		parked_free(stale);
+		stale = next;
+	}
+	if (!found)
+		return false;
+	*ret_channel = found->channel;
+	found->channel = CHANNEL_CLOSED;
+	parked_free(found);
+	return true;
+}
