@@ -272,7 +272,8 @@ static int64_t deadline_of(DWORD timeout) {
 	uint64_t timeout_ms = timeout;
 	if (timeout == INFINITE || timeout == (DWORD)-1 || timeout_ms > INT64_MAX / 2)
 		return CLOCK_NEVER;
-	return clock_ms() + (int64_t)timeout_ms;
+	/* 0 is over already: one look, no wait, not even for the rest of a millisecond */
+	return timeout_ms ? clock_ms() + (int64_t)timeout_ms : 0;
 }
 
 static LONG wait_in(struct context *context, DWORD timeout, SCARD_READERSTATE *states, size_t n) {
