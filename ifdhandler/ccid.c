@@ -5,14 +5,14 @@
  * otherwise). Commands wait in one queue, first come first served among those that may run.
  *
  * An answer belongs to the command with its slot and its sequence number; everything else is stale
- * or foreign and passed over, a few at most. The sequence number counts over the whole device, because readers exist
- * that ignore a command with the number of the one before, whatever its slot. A time
- * extension moves the command's one deadline, here and nowhere else. A slot that is busy is asked
- * again a few times: nothing reached the card.
+ * or foreign and passed over, a few at most. The sequence number counts over the whole device,
+ * because readers exist that ignore a command with the number of the one before, whatever its slot.
+ * A time extension moves the command's one deadline, here and nowhere else. A slot that is busy is
+ * asked again a few times: nothing reached the card.
  *
  * A command without an answer ends when its time is over. The slot then is out of step: before
- * anything else it is asked for its status (or told to abort, where the device is known to take that), and if
- * that gets no answer either, the pipe's ladder follows (ccid_pipe.c).
+ * anything else it is asked for its status (or told to abort, where the device is known to take
+ * that), and if that gets no answer either, the pipe's ladder follows (ccid_pipe.c).
  *
  * Upcalls never nest into sending: commands submitted inside of one start when it is over, so an
  * answer that is already here cannot be taken for theirs.

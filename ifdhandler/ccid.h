@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The command engine of one device: CCID commands in, checked answers out, and the device kept in step. */
+/* The command engine of one device: CCID commands in, checked answers out, and the device kept in
+ * step. */
 #pragma once
 
 #include <stddef.h>
@@ -14,7 +15,8 @@ struct ccid_command;
 struct sd_event;
 
 enum {
-	/* A device that does not take a message within that time is stuck; as other drivers wait. */
+	/* A device that does not take a message within that time is stuck; as other drivers wait.
+	 * */
 	CCID_WRITE_USEC = 5000000,
 	/* One time extension is worth at most that: chosen, ten minutes. */
 	CCID_MAX_EXTENSION_USEC = 600000000,
@@ -23,13 +25,14 @@ enum {
 	CCID_MAX_TOTAL_USEC = 1200000000,
 	/* Answers to other commands that are passed over while one waits: chosen. */
 	CCID_MAX_STALE = 10,
-	/* "Slot busy" and "busy with automatic sequence" (CCID 1.10 table 6.2-2): tries and pauses, chosen. */
+	/* "Slot busy" and "busy with automatic sequence" (CCID 1.10 table 6.2-2): tries and pauses,
+	 * chosen. */
 	CCID_MAX_BUSY_TRIES = 20,
 	CCID_SLOT_BUSY_USEC = 50000,
 	CCID_AUTO_BUSY_USEC = 100000,
-	/* An answer of whole packets may stay in an open transfer: looked at after that time. Chosen long:
-	 * a host controller may lose what arrives while the transfer is taken back, and a reader
-	 * that leaves the empty packet out pays for it once. */
+	/* An answer of whole packets may stay in an open transfer: looked at after that time.
+	 * Chosen long: a host controller may lose what arrives while the transfer is taken back,
+	 * and a reader that leaves the empty packet out pays for it once. */
 	CCID_HARVEST_USEC = 1500000,
 	/* Slot status asked to find out whether the device is in step again. */
 	CCID_PROBE_USEC = 3000000,
@@ -41,9 +44,10 @@ enum {
 	CCID_MAX_OVERFLOWS = 3,
 };
 
-/* The end of a command: `error` 0 and the final answer (done or failed, never an extension; its data is valid during
- * the call only), or `reply` NULL and: -ETIMEDOUT no answer in time; -ENODEV unplugged or stopped;
- * other negative errno: the exchange was disturbed. May submit again; must not free the engine. */
+/* The end of a command: `error` 0 and the final answer (done or failed, never an extension; its
+ * data is valid during the call only), or `reply` NULL and: -ETIMEDOUT no answer in time; -ENODEV
+ * unplugged or stopped; other negative errno: the exchange was disturbed. May submit again; must
+ * not free the engine. */
 typedef void (*ccid_done_fn)(void *userdata, const struct ccid_reply *reply, int error);
 
 /* A command belongs to its user, who fills in the first part and keeps it (and the request's data)
@@ -82,8 +86,8 @@ struct ccid_config {
 	int parallel;                 /* several interfaces may work at the same time */
 	int abort;                    /* the device takes ABORT */
 	void *userdata;
-	/* The device is out of step for good: open it anew. All commands have ended; no more are accepted. Told from
-	 * within a transfer's end, where the device cannot be closed. */
+	/* The device is out of step for good: open it anew. All commands have ended; no more are
+	 * accepted. Told from within a transfer's end, where the device cannot be closed. */
 	void (*lost)(void *userdata, int error);
 };
 
@@ -102,7 +106,8 @@ void ccid_stop(struct ccid *ccid, int error);
 /* Has ccid_stop been called, or the device been given up? */
 int ccid_is_stopped(const struct ccid *ccid);
 
-/* The command need not be waited for longer than `usec` from now: its card is gone. At rest: nothing. */
+/* The command need not be waited for longer than `usec` from now: its card is gone. At rest:
+ * nothing. */
 void ccid_hurry(struct ccid *ccid, struct ccid_command *command, uint64_t usec);
 
 /* Clears halts and toggles of the slot's interface where no command is under way on it. */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Models what programs ask of the reader itself: control codes (PC/SC part 10), attributes (part 3),
- * and the lines that people see in its status. All of it comes from the descriptors and from what
- * is in force, without I/O, except vendor commands: those can load firmware, so they go through only
- * where the administrator has allowed them for this device. PIN entry at the reader is not offered,
- * and its codes are refused.
+ * Models what programs ask of the reader itself: control codes (PC/SC part 10), attributes (part
+ * 3), and the lines that people see in its status. All of it comes from the descriptors and from
+ * what is in force, without I/O, except vendor commands: those can load firmware, so they go
+ * through only where the administrator has allowed them for this device. PIN entry at the reader is
+ * not offered, and its codes are refused.
  */
 #include <errno.h>
 #include <stdarg.h>

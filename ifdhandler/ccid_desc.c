@@ -170,7 +170,8 @@ static int is_known(const struct ccid_desc *desc, uint8_t number) {
 	return 0;
 }
 
-/* All items of an interface have passed: keep it if it is usable, else remember the first defect. */
+/* All items of an interface have passed: keep it if it is usable, else remember the first defect.
+ * */
 static void close_candidate(struct candidate *c, unsigned flags, struct ccid_desc *desc,
 	enum ccid_desc_result *defect) {
 	if (!is_ours(c, flags) || is_known(desc, c->interface.number))

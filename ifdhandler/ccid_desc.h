@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* USB descriptors of a smart card reader as plain numbers: which interfaces are CCID, and what they can do. */
+/* USB descriptors of a smart card reader as plain numbers: which interfaces are CCID, and what they
+ * can do. */
 #pragma once
 
 #include <stddef.h>
@@ -106,11 +107,12 @@ struct ccid_desc {
 
 /*
  * Reads concatenated descriptors (device, then every configuration), as sysfs' file `descriptors`
- * and reading a usbfs node give them, fields in little-endian order. Any bytes are allowed; no byte beyond `len` is
- * read. `configuration` is the active bConfigurationValue; 0 takes the first one. `flags`: CCID_DESC_….
- * *ret_desc is always written: the device's ids and strings as far as they are there, and 0
- * interfaces when the result is not CCID_DESC_OK. Where several smart card interfaces exist, the
- * usable ones are given; the result names the first defect only if none is usable.
+ * and reading a usbfs node give them, fields in little-endian order. Any bytes are allowed; no byte
+ * beyond `len` is read. `configuration` is the active bConfigurationValue; 0 takes the first one.
+ * `flags`: CCID_DESC_…. *ret_desc is always written: the device's ids and strings as far as they
+ * are there, and 0 interfaces when the result is not CCID_DESC_OK. Where several smart card
+ * interfaces exist, the usable ones are given; the result names the first defect only if none is
+ * usable.
  */
 enum ccid_desc_result ccid_desc_parse(const uint8_t *bytes, size_t len, unsigned configuration,
 	unsigned flags, struct ccid_desc *ret_desc);

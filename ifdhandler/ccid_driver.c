@@ -152,18 +152,23 @@ static size_t describe(const struct driver *driver, unsigned index, char *buf, s
 	return index < driver->n_slots ? ccid_describe(&driver->slots[index], buf, size) : 0;
 }
 
-static void watch(struct driver *driver, unsigned index, int on) {
+static int watch(struct driver *driver, unsigned index, int on) {
 	if (index >= driver->n_slots)
-		return;
+		return 0;
 	struct ccid_slot *slot = &driver->slots[index];
 	int is_news = on && !slot->watched;
 	slot->watched = on;
 	if (driver->phase != CCID_READY)
-		return;
+		return 0;
 	/* What happened while nobody looked. */
-	if (is_news && driver->bells[slot->interface - driver->desc.interfaces].polled)
+	int ask = is_news && slot->known &&
+		driver->bells[slot->interface - driver->desc.interfaces].polled;
+	if (ask) {
+		slot->retell = 1;
 		ccid_presence_ask(slot);
+	}
 	ccid_presence_poll(driver);
+	return ask;
 }
 
 /* ---- life ---- */

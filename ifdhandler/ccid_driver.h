@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Inside of the CCID driver: the device and its slots. For ccid_*.c only; others use driver_ccid. */
+/* Inside of the CCID driver: the device and its slots. For ccid_*.c only; others use driver_ccid.
+ * */
 #pragma once
 
 #include "ifdhandler/atr.h"
@@ -44,6 +45,7 @@ struct ccid_slot {
 	int unclean; /* may have power although we did not give it */
 	int moved;   /* the reader told of a change that the slot's status cannot show */
 	int watched;
+	int retell;      /* presence is to be told at the next look, whatever it is */
 	uint8_t voltage; /* bPowerSelect that worked */
 	uint8_t atr_bytes[DRIVER_MAX_ATR];
 	size_t atr_len;
@@ -145,15 +147,16 @@ void ccid_slot_ask(struct ccid_slot *slot, const struct ccid_request *request,
 enum status ccid_status_of_error(const struct ccid_slot *slot, int error);
 /* The card's protocol and parameters are void: it has lost power, or will. */
 void ccid_slot_forget(struct ccid_slot *slot);
-/* Nothing is known of the card any more (no answer in time): it is treated as taken out and put in. */
+/* Nothing is known of the card any more (no answer in time): it is treated as taken out and put in.
+ * */
 void ccid_slot_lose(struct ccid_slot *slot);
 
 /* ---- ccid_open.c ---- */
 
 /* Opens the device from the loop; what comes of it is told to the host. 0 or negative errno. */
 int ccid_open(struct driver *driver);
-/* Ends everything towards the device; operations under way end with READER_GONE or as `error` says. Not
- * from within a transfer's end. */
+/* Ends everything towards the device; operations under way end with READER_GONE or as `error` says.
+ * Not from within a transfer's end. */
 void ccid_close(struct driver *driver, int error);
 /* The device is out of step for good: trouble now, another open soon. */
 void ccid_lost(void *userdata, int error);

@@ -2,12 +2,12 @@
 /*
  * Models what arrives on a bulk-IN endpoint as a row of CCID messages.
  *
- * The first transfer of a message asks for as much as the reader announces to send, so that one transfer carries an
- * answer. USB 2.0 5.8.3 lets the device end it by a short packet, or an empty one behind full ones.
- * Readers exist that leave the empty one out; then the transfer stays open although the message is
- * complete. Whoever drives this cancels it after a while and feeds what is there; such a reader is
- * remembered, and from then on asked packet by packet at first, which never waits. What is missing
- * then is asked for exactly, rounded up to whole packets.
+ * The first transfer of a message asks for as much as the reader announces to send, so that one
+ * transfer carries an answer. USB 2.0 5.8.3 lets the device end it by a short packet, or an empty
+ * one behind full ones. Readers exist that leave the empty one out; then the transfer stays open
+ * although the message is complete. Whoever drives this cancels it after a while and feeds what is
+ * there; such a reader is remembered, and from then on asked packet by packet at first, which never
+ * waits. What is missing then is asked for exactly, rounded up to whole packets.
  *
  * Between messages empty transfers, bytes that begin no answer, and zero padding are dropped.
  * Bytes behind a message are a message of their own only if they look like one.

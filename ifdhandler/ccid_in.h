@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Bulk-IN transfers of one interface → whole CCID messages, whatever packets the reader cuts them into. */
+/* Bulk-IN transfers of one interface → whole CCID messages, whatever packets the reader cuts them
+ * into. */
 #pragma once
 
 #include <stddef.h>
@@ -22,7 +23,8 @@ struct ccid_in {
 	int careful;
 };
 
-/* `packet_size`: of the endpoint, at least 1; `message_length`: announced, any value. 0 or -ENOMEM. */
+/* `packet_size`: of the endpoint, at least 1; `message_length`: announced, any value. 0 or -ENOMEM.
+ * */
 int ccid_in_init(struct ccid_in *in, uint16_t packet_size, uint32_t message_length);
 /* Wipes and frees; also after a failed init. */
 void ccid_in_done(struct ccid_in *in);
@@ -31,12 +33,13 @@ void ccid_in_done(struct ccid_in *in);
  * device can never send more than was asked for. 0 or -ENOMEM. */
 int ccid_in_want(struct ccid_in *in, uint8_t **ret_data, size_t *ret_len);
 
-/* `n` bytes came where ccid_in_want said. `whole`: the transfer ended by itself (a short packet, an empty one, or
- * full); 0: it was cancelled, so that a message complete now came without a terminating packet. */
+/* `n` bytes came where ccid_in_want said. `whole`: the transfer ended by itself (a short packet, an
+ * empty one, or full); 0: it was cancelled, so that a message complete now came without a
+ * terminating packet. */
 void ccid_in_feed(struct ccid_in *in, size_t n, int whole);
 
-/* The next complete message: 1 and *ret_reply (its data stays until the transfer after), 0: more bytes
- * are needed, -EBADMSG: a message longer than any (everything is dropped). */
+/* The next complete message: 1 and *ret_reply (its data stays until the transfer after), 0: more
+ * bytes are needed, -EBADMSG: a message longer than any (everything is dropped). */
 int ccid_in_next(struct ccid_in *in, struct ccid_reply *ret_reply);
 
 /* Is a message begun, but not complete? */

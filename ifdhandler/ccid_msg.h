@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* CCID messages: the 10-byte header, what is sent, and what may come back; encode and checked decode. */
+/* CCID messages: the 10-byte header, what is sent, and what may come back; encode and checked
+ * decode. */
 #pragma once
 
 #include <stddef.h>
@@ -86,7 +87,8 @@ enum ccid_outcome {
 	CCID_EXTENSION = 2,
 };
 
-/* wLevelParameter of XfrBlock at extended APDU level and bChainParameter of the answer: CCID 1.10 6.1.4, 6.2.1. */
+/* wLevelParameter of XfrBlock at extended APDU level and bChainParameter of the answer: CCID 1.10
+ * 6.1.4, 6.2.1. */
 enum ccid_chain {
 	CCID_CHAIN_WHOLE = 0,
 	CCID_CHAIN_FIRST = 1,
@@ -132,8 +134,8 @@ struct ccid_request ccid_msg_escape(const uint8_t *data, size_t len);
 size_t ccid_msg_encode(
 	const struct ccid_request *request, uint8_t slot, uint8_t seq, uint8_t *buf, size_t size);
 
-/* The whole length of the message that `len` bytes (at least CCID_MSG_HEADER, else 0) begin, header included; may
- * be more than CCID_MSG_MAX and does not overflow. */
+/* The whole length of the message that `len` bytes (at least CCID_MSG_HEADER, else 0) begin, header
+ * included; may be more than CCID_MSG_MAX and does not overflow. */
 uint64_t ccid_msg_length(const uint8_t *bytes, size_t len);
 
 /* Takes an answer apart. 0, or -EBADMSG: fewer bytes than it announces, more than CCID_MSG_MAX, or

@@ -124,7 +124,8 @@ static void open_failed(struct driver *driver, int error) {
 	}
 }
 
-/* A device that nobody has configured (unknown class to the kernel) gets its first configuration. */
+/* A device that nobody has configured (unknown class to the kernel) gets its first configuration.
+ * */
 static int find_configuration(struct driver *driver, unsigned *ret_value) {
 	int r = driver->ops->configuration(driver->usb, ret_value);
 	if (r < 0 || *ret_value != 0)

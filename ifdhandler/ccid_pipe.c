@@ -3,8 +3,8 @@
  * Models the bulk endpoint pair of one interface: one message out at a time, answers in as they
  * come, and the ladder that brings both ends back into step when a transfer goes wrong.
  *
- * An answer is listened for from the moment its command is sent, and only then: at rest no transfer is
- * open. A message is one transfer without a terminating empty packet: readers count dwLength.
+ * An answer is listened for from the moment its command is sent, and only then: at rest no transfer
+ * is open. A message is one transfer without a terminating empty packet: readers count dwLength.
  *
  * The ladder (each step only if the one before did not help): end the open transfers; clear the
  * halts and toggles of both endpoints and ask for slot status; give the device up, so that it is

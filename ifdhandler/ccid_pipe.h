@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Inside of the command engine: one interface's transfers, and its way back into step. For ccid*.c only. */
+/* Inside of the command engine: one interface's transfers, and its way back into step. For ccid*.c
+ * only. */
 #pragma once
 
 #include "ifdhandler/ccid.h"

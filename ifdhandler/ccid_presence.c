@@ -2,8 +2,8 @@
 /*
  * Models how card movements are noticed: the interrupt endpoint is a bell, the slot's status is the
  * truth. After each ring the slots that it names are asked, and only what they answer is told;
- * readers ring too late, too often, for the wrong slot, or with the wrong bits. Every other answer of
- * the reader carries the same status and is looked at, too.
+ * readers ring too late, too often, for the wrong slot, or with the wrong bits. Every other answer
+ * of the reader carries the same status and is looked at, too.
  *
  * One transfer per interrupt endpoint stays open, so a reader at rest wakes nobody up. Without an
  * endpoint, or when it fails ten times in a row, the slots are asked every 0.4 s, and only while
@@ -44,8 +44,9 @@ void ccid_presence_see(struct ccid_slot *slot, enum ccid_icc icc) {
 	}
 	if (driver->phase != CCID_READY || !slot->known)
 		return;
-	if (slot->present == present && !swapped)
+	if (slot->present == present && !swapped && !slot->retell)
 		return;
+	slot->retell = 0;
 	slot->present = present;
 	driver->host.presence(driver->host.userdata, slot->index, present, swapped);
 }

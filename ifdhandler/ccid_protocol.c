@@ -7,10 +7,10 @@
  *   80h          the reader runs the PPS itself, with what SetParameters tells it
  *   neither      PPS by us, as an XfrBlock, then SetParameters
  *
- * A card that refuses a PPS must be reset (ISO/IEC 7816-3 9.4): it gets one cold reset, and stays at its
- * first protocol and speed then. Refusals of single fields, which cannot be changed, are no failure.
- * With T=1 driven from here, the block size is negotiated last; a card that does not survive that
- * gets another warm reset, and blocks of 32 bytes.
+ * A card that refuses a PPS must be reset (ISO/IEC 7816-3 9.4): it gets one cold reset, and stays
+ * at its first protocol and speed then. Refusals of single fields, which cannot be changed, are no
+ * failure. With T=1 driven from here, the block size is negotiated last; a card that does not
+ * survive that gets another warm reset, and blocks of 32 bytes.
  */
 #include <errno.h>
 #include <string.h>

@@ -8,8 +8,8 @@
 
 #include "ifdhandler/ccid_driver.h"
 
-/* The reader's own commands in an APDU's clothes (PC/SC part 10 2.6.9: class FFh, INS C2h, P1 01h) wait
- * for people: as other drivers do. */
+/* The reader's own commands in an APDU's clothes (PC/SC part 10 2.6.9: class FFh, INS C2h, P1 01h)
+ * wait for people: as other drivers do. */
 enum { PEOPLE_USEC = 90000000 };
 
 static void next(struct ccid_slot *slot, enum exchange_action action);

@@ -2,7 +2,8 @@
 /*
  * The kernel does not say who owns a claimed interface, and only root can look into other
  * processes' descriptors. So this names candidates: running programs that are known to claim
- * readers, and a kernel driver that does. A look at /proc when a claim has failed, at no other time.
+ * readers, and a kernel driver that does. A look at /proc when a claim has failed, at no other
+ * time.
  */
 #include "ifdhandler/claimant.h"
 

@@ -36,8 +36,7 @@ static enum session_step join(struct session *s) {
 		settle_use(s);
 		return session_reply(s, STATUS_SHARING, 0);
 	}
-	s->state = SESSION_CARD;
-	service_use(s->service, 1);
+	session_change(s, SESSION_CARD);
 	s->event = EVENT_NONE;
 	s->raw = (request.number & PROTOCOL_RAW) != 0;
 	/* Nothing that a former connection was told counts: the first state is always sent. */
@@ -214,13 +213,14 @@ enum session_step connect_disconnect_try(struct session *s) {
 	unsigned how = s->request.how;
 	if (how > DISPOSITION_EJECT)
 		return session_reply(s, STATUS_INVALID, 0);
-	if (how == DISPOSITION_LEAVE || how == DISPOSITION_EJECT) {
+	if (how == DISPOSITION_LEAVE) {
 		disconnected(s);
 		return STEP_DONE;
 	}
 	if (!lease_is_free_for(session_lease(s), &s->holder) || slot->busy)
 		return STEP_WAIT;
-	if (!slot_has_card(slot)) {
+	/* No reader of ours can eject; the wait is what programs know. */
+	if (!slot_has_card(slot) || how == DISPOSITION_EJECT) {
 		disconnected(s);
 		return STEP_DONE;
 	}

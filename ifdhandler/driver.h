@@ -129,8 +129,10 @@ struct driver_ops {
 	 * writes at most `size` bytes with NUL, returns the length without it. */
 	size_t (*describe)(const struct driver *driver, unsigned slot, char *buf, size_t size);
 	/* Somebody watches for card movements in this slot or nobody does: readers without interrupt
-	 * endpoint are asked only while watched. NULL where it makes no difference. */
-	void (*watch)(struct driver *driver, unsigned slot, int on);
+	 * endpoint are asked only while watched. 1: what was told of the slot may be out of date, and
+	 * `presence` follows in any case, also with the same value; else 0. NULL where it makes no
+	 * difference. */
+	int (*watch)(struct driver *driver, unsigned slot, int on);
 };
 
 extern const struct driver_ops driver_ccid;

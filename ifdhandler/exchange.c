@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Models one command APDU on its way through a reader of any exchange level (CCID 1.10 4.1, dwFeatures):
+ * Models one command APDU on its way through a reader of any exchange level (CCID 1.10 4.1,
+ * dwFeatures):
  *
  *   level            T=0                        T=1
  *   character        t0 machine, byte counts    t1 machine, a block in two parts

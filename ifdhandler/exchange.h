@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Command APDU → blocks for the reader's exchange level → response APDU: t0, t1, chaining or straight through. */
+/* Command APDU → blocks for the reader's exchange level → response APDU: t0, t1, chaining or
+ * straight through. */
 #pragma once
 
 #include <stddef.h>

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "ifdhandler/ccid_desc.h"
+#include "ifdhandler/quirk.h"
 
 static void interface_add(struct identity *identity, unsigned number, unsigned n_slots,
 	const struct name_parts *parts) {
@@ -53,9 +54,15 @@ void identity_usb(struct identity *identity, const struct device *device) {
 	uint8_t *bytes = malloc(CCID_DESC_MAX_BYTES);
 	long len = bytes ? device_descriptors(device, bytes, CCID_DESC_MAX_BYTES) : -1;
 	struct ccid_desc desc;
-	enum ccid_desc_result result =
-		ccid_desc_parse(bytes, len > 0 ? (size_t)len : 0, device->configuration, 0, &desc);
+	struct quirks quirks;
+	quirk_parse(device->quirks, &quirks);
+	unsigned flags = quirk_has(&quirks, QUIRK_VENDOR_CLASS) ? CCID_DESC_VENDOR_CLASS : 0;
+	enum ccid_desc_result result = ccid_desc_parse(
+		bytes, len > 0 ? (size_t)len : 0, device->configuration, flags, &desc);
 	free(bytes);
+	/* The same corrections as the driver makes, or names and slots would not fit each other. */
+	if (result == CCID_DESC_OK)
+		quirk_apply(&quirks, &desc);
 	if (result == CCID_DESC_OK)
 		ccid_interfaces(identity, device, &desc, parts);
 	else

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What is known to be odd about a device: the words of its IFDHANDLER_QUIRKS property, parsed once. */
+/* What is known to be odd about a device: the words of its IFDHANDLER_QUIRKS property, parsed once.
+ * */
 #pragma once
 
 #include <stddef.h>
@@ -49,5 +50,6 @@ static inline int quirk_has(const struct quirks *quirks, enum quirk_flag flag) {
 /* Corrects what the descriptors say: level, block size, speed, slots, interfaces, PIN pad. */
 void quirk_apply(const struct quirks *quirks, struct ccid_desc *desc);
 
-/* Writes the words in force into `buf`, cut at `size` (at least 1), with NUL; returns the length. */
+/* Writes the words in force into `buf`, cut at `size` (at least 1), with NUL; returns the length.
+ * */
 size_t quirk_describe(const struct quirks *quirks, char *buf, size_t size);

@@ -29,6 +29,8 @@ static void on_idle(void *userdata, struct slot *slot) {
 	service_dispatch(userdata, slot->number);
 }
 
+static void watch_set(struct service *service, int on);
+
 static void on_ready(void *userdata) {
 	struct service *service = userdata;
 	unsigned n = service->ops->n_slots(service->driver);
@@ -37,6 +39,8 @@ static void on_ready(void *userdata) {
 	service->trouble = STATUS_OK;
 	service->detail[0] = 0;
 	service->n_slots = n > DRIVER_MAX_SLOTS ? DRIVER_MAX_SLOTS : n;
+	if (service->n_users)
+		watch_set(service, 1);
 }
 
 static void on_trouble(void *userdata, enum status why, const char *detail) {
@@ -172,17 +176,27 @@ void service_card_event(
 
 int service_known(const struct service *service) {
 	for (unsigned i = 0; i < service->n_slots; i++)
-		if (service->slots[i].presence == PRESENCE_UNKNOWN &&
-			service->slots[i].status == STATUS_STARTING)
+		if (!slot_is_known(&service->slots[i]))
 			return 0;
 	return 1;
+}
+
+/* Readers that must be asked are asked only while somebody is there to whom it matters. */
+static void watch_set(struct service *service, int on) {
+	if (!service->driver || !service->ops->watch)
+		return;
+	for (unsigned i = 0; i < service->n_slots; i++)
+		if (service->ops->watch(service->driver, i, on))
+			slot_look(&service->slots[i]);
 }
 
 void service_use(struct service *service, int change) {
 	unsigned before = service->n_users;
 	service->n_users += (unsigned)change;
-	if (!before != !service->n_users)
-		service->host->used(service->host->userdata, service->n_users != 0);
+	if (!before == !service->n_users)
+		return;
+	watch_set(service, service->n_users != 0);
+	service->host->used(service->host->userdata, service->n_users != 0);
 }
 
 const char *service_name(const struct service *service, unsigned slot) {

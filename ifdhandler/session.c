@@ -34,6 +34,20 @@ static uint64_t now_usec(void) {
 
 /* ---- life ---- */
 
+/* A parked connection at rest is no use of the reader; everything else is. */
+static void use_update(struct session *s) {
+	int counts = s->state != SESSION_PARKED || s->request.type;
+	if (counts == s->counted)
+		return;
+	s->counted = counts;
+	service_use(s->service, counts ? 1 : -1);
+}
+
+void session_change(struct session *s, enum session_state state) {
+	s->state = state;
+	use_update(s);
+}
+
 struct session *session_new(struct service *service, const struct session_client *client,
 	const struct session_peer *peer) {
 	struct session *s = calloc(1, sizeof(*s));
@@ -48,7 +62,7 @@ struct session *session_new(struct service *service, const struct session_client
 		s->next->prev = s;
 	service->sessions = s;
 	service->n_sessions++;
-	service_use(service, 1);
+	use_update(s);
 	return s;
 }
 
@@ -62,7 +76,7 @@ static void session_free(struct session *s) {
 	if (s->next)
 		s->next->prev = s->prev;
 	service->n_sessions--;
-	if (s->state != SESSION_PARKED)
+	if (s->counted)
 		service_use(service, -1);
 	sd_event_source_disable_unref(s->patience);
 	if (s->data)
@@ -104,18 +118,13 @@ struct slot *session_slot(const struct session *s) {
 
 enum status session_health(const struct session *s) {
 	const struct slot *slot = session_slot(s);
+	if (!slot_is_known(slot))
+		return STATUS_STARTING;
 	return slot->presence == PRESENCE_UNKNOWN ? slot->status : STATUS_OK;
 }
 
 struct lease *session_lease(const struct session *s) {
 	return &s->service->leases[s->slot];
-}
-
-static void state_change(struct session *s, enum session_state state) {
-	int used = s->state != SESSION_PARKED, use = state != SESSION_PARKED;
-	s->state = state;
-	if (used != use)
-		service_use(s->service, use - used);
 }
 
 void session_leave(struct session *s) {
@@ -124,7 +133,7 @@ void session_leave(struct session *s) {
 	s->event = EVENT_NONE;
 	s->raw = 0;
 	s->dirty = 0;
-	state_change(s, SESSION_PARKED);
+	session_change(s, SESSION_PARKED);
 	if (!lease->n_holders)
 		slot_use(session_slot(s), 0);
 	service_publish(s->service, s->slot, 0);
@@ -213,6 +222,7 @@ static void reply_send(struct session *s, const struct message_reply *reply) {
 	service_flush(s->service);
 	s->replying = 0;
 	s->peer->reply(s->peer->userdata, serial, reply, states_take(s));
+	use_update(s);
 }
 
 enum session_step session_reply(struct session *s, enum status status, uint32_t value) {
@@ -367,7 +377,7 @@ static enum session_step watch_try(struct session *s) {
 	for (unsigned i = 0; i < service->n_slots; i++)
 		s->dirty |= 1u << i;
 	service->dirty = 1;
-	state_change(s, SESSION_WATCH);
+	session_change(s, SESSION_WATCH);
 	return session_reply(s, STATUS_OK, service->n_slots);
 }
 
@@ -527,7 +537,7 @@ static int hello(struct session *s, const struct frame *frame) {
 		welcome.tail = (uint8_t *)text;
 		welcome.tail_len = n > 0 ? (size_t)n : 0;
 	}
-	state_change(s, SESSION_PARKED);
+	session_change(s, SESSION_PARKED);
 	s->peer->welcome(s->peer->userdata, frame->serial, &welcome);
 	free(text);
 	return 0;
@@ -568,6 +578,7 @@ int session_frame(struct session *s, const struct frame *frame) {
 	}
 	s->request.type = frame->type;
 	s->request.serial = frame->serial;
+	use_update(s);
 	if (frame->type == MESSAGE_CONNECT && s->slot >= s->service->n_slots) {
 		s->slot = 0;
 		session_reply(s, STATUS_INVALID, 0);

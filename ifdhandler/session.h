@@ -51,6 +51,7 @@ struct session {
 	uint16_t flags; /* of HELLO */
 	uint32_t dirty; /* slots whose state is to be sent */
 	struct session_request request;
+	int counted;   /* as a user of the reader: anything but parked and at rest */
 	int running;   /* an operation of the slot is under way for it */
 	int ended;     /* the client is gone; freed when the operation is over */
 	int replying;  /* its states go out with the reply */
@@ -110,5 +111,7 @@ enum session_step session_reply(struct session *session, enum status status, uin
  * session_resume: 0 where the client has gone meanwhile (the session is no more then). */
 void session_run(struct session *session);
 int session_resume(struct session *session);
+/* Changes the state. */
+void session_change(struct session *session, enum session_state state);
 /* Leaves the slot: connection, locks and queue. */
 void session_leave(struct session *session);

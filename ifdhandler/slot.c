@@ -213,13 +213,18 @@ void slot_presence(struct slot *slot, int present, int swapped) {
 	int known = slot->presence != PRESENCE_UNKNOWN;
 	int had = slot->presence == PRESENCE_PRESENT || slot->presence == PRESENCE_MUTE;
 	int recovering = !known && slot->status != STATUS_STARTING;
+	int looked = slot->looking;
 	slot->in = present;
+	slot->looking = 0;
 	if (slot->busy) {
 		slot->moved |= had != present || swapped;
 		return;
 	}
-	if (had && present && !swapped)
+	if (had && present && !swapped) {
+		if (looked)
+			slot->host->idle(slot->host->userdata, slot);
 		return;
+	}
 	if (had || (known && !present))
 		card_left(slot);
 	if (present && (known || recovering))
@@ -241,9 +246,19 @@ void slot_trouble(struct slot *slot, enum status why) {
 	slot->presence = PRESENCE_UNKNOWN;
 	slot->status = why;
 	slot->moved = 0;
+	slot->looking = 0;
 	if (had)
 		slot->host->lost(slot->host->userdata, slot, EVENT_RESET);
 	slot->host->changed(slot->host->userdata, slot);
+}
+
+void slot_look(struct slot *slot) {
+	slot->looking = 1;
+}
+
+int slot_is_known(const struct slot *slot) {
+	int starting = slot->presence == PRESENCE_UNKNOWN && slot->status == STATUS_STARTING;
+	return !starting && !slot->looking;
 }
 
 /* ---- protocol ---- */

@@ -40,6 +40,7 @@ struct slot {
 
 	int busy;        /* an operation is under way */
 	int used;        /* somebody is connected */
+	int looking;     /* nobody watched for a while: what is known may be out of date */
 	int moved;       /* the driver told of a movement during the operation */
 	uint32_t mask;   /* protocols still to try in a negotiation */
 	uint32_t wanted; /* the one being tried */
@@ -57,6 +58,12 @@ void slot_done(struct slot *slot);
 /* Upcalls of the driver for this slot. */
 void slot_presence(struct slot *slot, int present, int swapped);
 void slot_trouble(struct slot *slot, enum status why);
+
+/* What is known may be out of date until the driver tells of presence again, which it will. */
+void slot_look(struct slot *slot);
+
+/* Is the state of the slot (or its trouble) known? */
+int slot_is_known(const struct slot *slot);
 
 /* Somebody is connected or nobody is any more: starts and stops the grace time. */
 void slot_use(struct slot *slot, int used);

@@ -2,10 +2,10 @@
 /*
  * Models the one USB device of this process, on usbfs, by libusb; nobody else includes libusb.
  *
- * The node is opened by us and handed to libusb (libusb_wrap_sys_device with device discovery off): no
- * scan of other devices, no netlink socket, no thread. libusb's descriptors are sources of the event
- * loop. Its transfers carry no time limit, so that it never needs a timer: deadlines belong to
- * the users of transfers.
+ * The node is opened by us and handed to libusb (libusb_wrap_sys_device with device discovery off):
+ * no scan of other devices, no netlink socket, no thread. libusb's descriptors are sources of the
+ * event loop. Its transfers carry no time limit, so that it never needs a timer: deadlines belong
+ * to the users of transfers.
  *
  * Ownership: a `struct request` lives from submit until the kernel gave the transfer back, then
  * `done` is called and nothing here refers to the user's transfer any more. At close what is still

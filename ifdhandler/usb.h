@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* One USB device on an event loop: claims and asynchronous transfers, behind a table that tests replace. */
+/* One USB device on an event loop: claims and asynchronous transfers, behind a table that tests
+ * replace. */
 #pragma once
 
 #include <stddef.h>
@@ -71,7 +72,8 @@ struct usb_ops {
 	void (*descriptors)(const struct usb *usb, const uint8_t **ret_bytes, size_t *ret_len);
 	/* The active bConfigurationValue; 0: not configured. */
 	int (*configuration)(struct usb *usb, unsigned *ret_value);
-	/* Only for a device that is not configured. Blocks in the kernel for the transfer's time. */
+	/* Only for a device that is not configured. Blocks in the kernel for the transfer's time.
+	 * */
 	int (*configure)(struct usb *usb, unsigned value);
 	/* -EBUSY: another program or a kernel driver has it. Nothing is ever detached. */
 	int (*claim)(struct usb *usb, uint8_t interface);
