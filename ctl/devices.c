@@ -321,7 +321,11 @@ int devices_add_rule(const char *id, const char *driver) {
 		where, driver, where);
 	char *text = rules_read(sizeof(rule));
 	int r = text ? 0 : -ENOMEM;
-	if (r == 0 && !strstr(text, rule)) {
+	if (r == 0) {
+		/* the last one counts: an older driver for this id may stand behind it */
+		char *old = strstr(text, rule);
+		if (old)
+			memmove(old, old + strlen(rule), strlen(old + strlen(rule)) + 1);
 		strcat(text, rule);
 		r = rules_write(text);
 	}

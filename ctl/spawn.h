@@ -8,7 +8,7 @@
 struct spawn_request {
 	const char *dir, *instance;
 	const char *node, *driver, *card, *quirks; /* NULL: the handler's own choice */
-	int no_wait;                      /* return as soon as it runs */
+	int no_wait;                               /* return as soon as it runs */
 	int64_t deadline_ms;
 };
 
