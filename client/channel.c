@@ -228,9 +228,9 @@ int channel_next(struct channel *channel, struct frame *ret_frame) {
 /* Makes room for the frame that has begun to arrive, without leaving a copy of it behind. */
 static int make_room(struct channel *channel) {
 	size_t pending = channel->len - channel->start, need = ROOM;
-	if (pending >= 4) {
+	if (pending >= FRAME_HEADER) { /* then channel_next has looked at the length */
 		struct bytes_reader r = bytes_reader(channel->buf + channel->start, 4);
-		need = FRAME_HEADER + bytes_get_u32(&r); /* channel_next has refused longer ones */
+		need = FRAME_HEADER + bytes_get_u32(&r);
 	}
 	if (need <= channel->size) {
 		memmove(channel->buf, channel->buf + channel->start, pending);

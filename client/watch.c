@@ -38,7 +38,8 @@ static void go_down(struct watch *watch, uint16_t reason) {
 	watch->gone = reason == STATUS_READER_GONE || reason == STATUS_READER_DETACHED;
 	watch->down_ms = clock_ms();
 	watch->generation = watch->readers->generation;
-	debug_log(DEBUG_INFO, "%s: watch is down: %s", watch->reader->name, status_text(reason));
+	debug_log(DEBUG_INFO, "%s: watch is down: %s", watch->reader->name,
+		reason ? status_text(reason) : "nobody answers");
 }
 
 static void ask(struct watch *watch) {

@@ -203,8 +203,8 @@ void bed_moved(struct bed *bed, const struct bed_device *device) {
 }
 
 /* Serves what is due. Returns when to look again. */
-static uint64_t look(struct bed *bed) {
-	uint64_t due = UINT64_MAX, now = bed_now();
+static uint64_t look(struct bed *bed, uint64_t now) {
+	uint64_t due = UINT64_MAX;
 	for (unsigned i = 0; i < bed->n_devices; i++) {
 		struct bed_device *device = &bed->devices[i];
 		if (!device->plugged)
@@ -361,7 +361,7 @@ static void wait_events(struct bed *bed, uint64_t due) {
 	}
 	for (unsigned i = 0; i < bed->n_devices; i++)
 		fds[n++] = (struct pollfd){ .fd = bed->devices[i].fd, .events = POLLIN };
-	uint64_t now = bed_now();
+	uint64_t now = due == UINT64_MAX || !due ? 0 : bed_now();
 	struct timespec left = { 0 };
 	if (due > now) {
 		left.tv_sec = (time_t)((due - now) / 1000000);
@@ -371,8 +371,8 @@ static void wait_events(struct bed *bed, uint64_t due) {
 		take_events(bed, fds);
 }
 
-/* Nothing of the program may outlive the bed: its process group is asked to go, and after two seconds
- * (chosen) made to. */
+/* Nothing of the program may outlive the bed: its process group is asked to go, and after two
+ * seconds (chosen) made to. */
 static void program_stop(struct bed *bed) {
 	if (!bed->program_group)
 		return;
@@ -387,7 +387,7 @@ static void program_stop(struct bed *bed) {
 
 /* From here on bed_moved wakes the loop; what moved between the look and now is seen here.
  * Returns `due`, or 0. */
-static uint64_t fall_asleep(struct bed *bed, uint64_t due) {
+static uint64_t fall_asleep(struct bed *bed, uint64_t due, uint64_t now) {
 	pthread_mutex_lock(&bed->lock);
 	bed->asleep_until = due;
 	bed->n_waiting = 0;
@@ -402,7 +402,7 @@ static uint64_t fall_asleep(struct bed *bed, uint64_t due) {
 			due = 0;
 	}
 	for (unsigned i = 0; i < bed->n_devices; i++)
-		if (device_due(&bed->devices[i], bed_now()) < due)
+		if (device_due(&bed->devices[i], now) < due)
 			due = 0;
 	pthread_mutex_unlock(&bed->lock);
 	return due;
@@ -421,13 +421,13 @@ int bed_run(struct bed *bed, char **program) {
 		pthread_mutex_lock(&bed->lock);
 		bed->asleep_until = 0; /* whatever moves from now on is seen */
 		pthread_mutex_unlock(&bed->lock);
-		uint64_t due = look(bed);
+		uint64_t now = bed_now(), due = look(bed, now);
 		for (unsigned i = 0; i < BED_MAX_CLIENTS; i++)
 			if (bed->clients[i].in >= 0)
 				client_lines(bed, &bed->clients[i]);
 		if (bed->quit)
 			break;
-		wait_events(bed, fall_asleep(bed, due));
+		wait_events(bed, fall_asleep(bed, due, now));
 	}
 	program_stop(bed);
 	return bed->exit_code;

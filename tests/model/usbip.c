@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 enum {
@@ -87,13 +88,22 @@ static int receive_all(const struct usbip *usbip, uint8_t *buf, size_t len) {
 	return 0;
 }
 
-static void send_all(const struct usbip *usbip, const uint8_t *buf, size_t len) {
-	while (len) {
-		ssize_t n = send(usbip->fd, buf, len, MSG_NOSIGNAL);
+/* A header and what follows it, at once: the other side is woken once. */
+static void send_pdu(
+	const struct usbip *usbip, const uint8_t *header, const uint8_t *data, size_t len) {
+	struct iovec parts[2] = { { .iov_base = (void *)(uintptr_t)header, .iov_len = HEADER },
+		{ .iov_base = (void *)(uintptr_t)data, .iov_len = len } };
+	struct msghdr message = { .msg_iov = parts, .msg_iovlen = 2 };
+	while (parts[0].iov_len || parts[1].iov_len) {
+		ssize_t n = sendmsg(usbip->fd, &message, MSG_NOSIGNAL);
 		if (n <= 0)
 			return; /* gone: receiving will tell */
-		buf += n;
-		len -= (size_t)n;
+		for (int i = 0; i < 2; i++) {
+			size_t part = (size_t)n < parts[i].iov_len ? (size_t)n : parts[i].iov_len;
+			parts[i].iov_base = (uint8_t *)parts[i].iov_base + part;
+			parts[i].iov_len -= part;
+			n -= (ssize_t)part;
+		}
 	}
 }
 
@@ -106,9 +116,7 @@ static void answer_submit(
 	set_word(header, 1, t->number);
 	set_word(header, 5, (uint32_t)status);
 	set_word(header, 6, (uint32_t)t->urb.actual);
-	send_all(usbip, header, sizeof header);
-	if (in)
-		send_all(usbip, data, t->urb.actual);
+	send_pdu(usbip, header, data, in ? t->urb.actual : 0);
 }
 
 /* The transfer at *at has ended. */
@@ -199,7 +207,7 @@ static int unlink_transfer(struct usbip *usbip, const uint8_t *header) {
 			set_word(answer, 5, (uint32_t)-ECONNRESET);
 			break;
 		}
-	send_all(usbip, answer, sizeof answer);
+	send_pdu(usbip, answer, NULL, 0);
 	return 0;
 }
 

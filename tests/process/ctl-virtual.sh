@@ -96,7 +96,7 @@ same "$B" "our library comes first"
 LD_LIBRARY_PATH=/before ctl 0 "run with a path before" run sh -c 'echo "$LD_LIBRARY_PATH"'
 same "$B:/before" "keeps what was there"
 ctl 9 "run gives the command's exit code" run sh -c 'exit 9'
-ctl 127 "run without such a command" run no-such-command
+ctl 127 "run without such a command" run /nonexistent/command
 ctl 126 "run what cannot be run" run "$RUN"
 if [ -z "$SANITIZE" ] && command -v opensc-tool >/dev/null; then
 	ctl 0 "run opensc-tool" run opensc-tool -l

@@ -8,16 +8,24 @@
 
 #include <dirent.h>
 #include <dlfcn.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "wire/path.h"
 
 struct pcsc pc;
 
@@ -85,17 +93,33 @@ static void load(const char *path) {
 	pc.t1 = symbol("g_rgSCardT1Pci");
 }
 
-void pcsc_start(int argc, char **argv) {
+static void start(int argc, char **argv) {
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	signal(SIGPIPE, SIG_DFL); /* the library must not need it ignored */
 	bed.handler = argc > 2 ? argv[2] : "build/ifdhandler";
 	if (access(bed.handler, X_OK) < 0)
 		die(bed.handler, "not there");
+	load(argc > 1 ? argv[1] : "build/libpcsclite.so.1");
+}
+
+void pcsc_start(int argc, char **argv) {
+	start(argc, argv);
 	strcpy(bed.directory, "/tmp/pcsc-test-XXXXXX");
 	if (!mkdtemp(bed.directory))
 		die("mkdtemp", NULL);
 	setenv("IFDHANDLER_PATH", bed.directory, 1);
-	load(argc > 1 ? argv[1] : "build/libpcsclite.so.1");
+}
+
+bool pcsc_start_private(int argc, char **argv) {
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		mount("none", "/run", "tmpfs", 0, "mode=755") < 0)
+		return false;
+	strcpy(bed.directory, PATH_RUN);
+	if (mkdir(bed.directory, 0755) < 0)
+		die(bed.directory, NULL);
+	unsetenv("IFDHANDLER_PATH");
+	start(argc, argv);
+	return true;
 }
 
 const char *pcsc_directory(void) {
@@ -349,6 +373,76 @@ void box_start(struct box *box, const char *instance, const char *grace_s) {
 	bed.boxes[bed.n_boxes++] = box;
 }
 
+/* Starts the handler with the socket as descriptor 3, the way sd_listen_fds(3) wants it. */
+static _Noreturn void run_activated(const struct box *box, int listen_fd, const char *idle_s) {
+	char pid[16];
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	setenv("LISTEN_PID", pid, 1);
+	setenv("LISTEN_FDS", "1", 1);
+	if (listen_fd != 3)
+		dup2(listen_fd, 3);
+	else
+		fcntl(3, F_SETFD, 0);
+	if (!getenv("PCSC_TEST_LOG") && freopen("/dev/null", "w", stderr))
+		dup2(2, 1);
+	execl(bed.handler, bed.handler, "--driver", "virtual", "--card", "builtin", "--idle",
+		idle_s, box->instance, NULL);
+	_exit(127);
+}
+
+/* What systemd does for a socket unit, for ever. */
+static _Noreturn void activate(const struct box *box, int listen_fd, const char *idle_s) {
+	signal(SIGTERM, SIG_DFL);
+	for (;;) {
+		struct pollfd p = { .fd = listen_fd, .events = POLLIN };
+		if (poll(&p, 1, -1) != 1)
+			continue;
+		pid_t pid = fork();
+		if (pid == 0)
+			run_activated(box, listen_fd, idle_s);
+		*box->activated = pid;
+		waitpid(pid, NULL, 0);
+		*box->activated = 0;
+	}
+}
+
+/* A description as --register writes it. */
+static void describe(struct box *box) {
+	char path[128], temporary[128];
+	snprintf(box->name, sizeof(box->name), "Activated Reader (%s) 00 00", box->instance);
+	snprintf(path, sizeof(path), "%s/%s.reader", bed.directory, box->instance);
+	snprintf(temporary, sizeof(temporary), "%s/%s.new", bed.directory, box->instance);
+	FILE *f = fopen(temporary, "we");
+	fprintf(f, "version=1\ninstance=%s\ndriver=virtual\nseq=1\nregistered=1\nreader=0 %s\n",
+		box->instance, box->name);
+	fclose(f);
+	rename(temporary, path);
+}
+
+void box_start_activated(struct box *box, const char *instance, const char *idle_s) {
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	*box = (struct box){ .card.fd = -1 };
+	snprintf(box->instance, sizeof(box->instance), "%s", instance);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s.sock", bed.directory, instance);
+	box->activated = mmap(NULL, sizeof(*box->activated), PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (box->activated == MAP_FAILED ||
+		bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 64) < 0)
+		die(address.sun_path, "cannot listen");
+	describe(box);
+	box->pid = fork();
+	if (box->pid == 0)
+		activate(box, fd, idle_s);
+	close(fd);
+	bed.boxes[bed.n_boxes++] = box;
+}
+
+bool box_kill_activated(struct box *box) {
+	pid_t pid = *box->activated;
+	return pid > 0 && kill(pid, SIGKILL) == 0;
+}
+
 void box_restart(struct box *box) {
 	spawn(box, NULL);
 	wait_ready(box);
@@ -357,6 +451,8 @@ void box_restart(struct box *box) {
 static void end(struct box *box, int signal) {
 	card_remove(box);
 	kill(box->pid, signal);
+	if (box->activated)
+		box_kill_activated(box);
 	waitpid(box->pid, NULL, 0);
 	box->pid = 0;
 }

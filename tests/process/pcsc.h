@@ -71,14 +71,19 @@ extern const struct atr atr_x; /* mute */
 /* A reader with its handler. */
 struct box {
 	char instance[32];
-	char name[128]; /* as the library lists it */
-	pid_t pid;
+	char name[128];        /* as the library lists it */
+	pid_t pid;             /* of the handler, or of what starts it */
+	atomic_int *activated; /* the handler's process id where it is started by connections */
 	struct card card;
 };
 
 /* Opens library argv[1] and remembers handler argv[2] (defaults: build/), makes a directory for
  * readers. Leaves the process with a message if something is missing. */
 void pcsc_start(int argc, char **argv);
+
+/* The same with a /run of our own, so that /run/ifdhandler is the directory. False, and nothing done,
+ * where that is not permitted. */
+bool pcsc_start_private(int argc, char **argv);
 
 /* Stops all handlers, takes the directory away, prints the plan. The exit status. */
 int pcsc_finish(void);
@@ -97,6 +102,13 @@ void skip(const char *text, const char *why);
 
 /* Starts a handler for a virtual reader without a card; `box` stays until pcsc_finish. `grace_s` NULL: its default. */
 void box_start(struct box *box, const char *instance, const char *grace_s);
+
+/* The same with the builtin card, and as systemd does it: the socket is ours and stays, each handler is
+ * started by a connection and ends when it was not used for `idle_s`. */
+void box_start_activated(struct box *box, const char *instance, const char *idle_s);
+
+/* Kills the handler of such a reader; false if none runs. */
+bool box_kill_activated(struct box *box);
 
 /* The same reader again, after box_kill. */
 void box_restart(struct box *box);

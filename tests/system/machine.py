@@ -24,10 +24,10 @@ class Machine:
             raise CommandError(f'status {status} from: {command}\n{output}')
         return output.rstrip('\n')
 
-    def wait_for(self, command, timeout=20, every=0.05):
+    def wait_for(self, command, timeout=20, every=0.2):
         """Waits until a command succeeds; returns its output."""
-        loop = (f'end=$(($(date +%s) + {int(timeout)})); until out=$( {{ {command}\n}} 2>&1 ); do '
-                f'[ $(date +%s) -lt $end ] || {{ echo "$out"; exit 1; }}; sleep {every}; done; echo "$out"')
+        loop = (f'until out=$( {{ {command}\n}} 2>&1 ); do '
+                f'[ $SECONDS -lt {int(timeout)} ] || {{ echo "$out"; exit 1; }}; sleep {every}; done; echo "$out"')
         status, output = self.try_run(loop, timeout + 20)
         if status != 0:
             raise CommandError(f'not within {timeout} s: {command}\n{output}')
@@ -55,7 +55,7 @@ def openssl_verifies(public_key, data, signature):
     return result.returncode == 0 and 'Verified OK' in result.stdout
 
 
-def eventually(check, timeout=10, every=0.1):
+def eventually(check, timeout=10, every=0.02):
     """Calls check until it returns something true, and returns that; the last value after timeout seconds."""
     end = time.monotonic() + timeout
     while True:

@@ -3,8 +3,8 @@
 import random
 import time
 
-from steps import (OK, await_line, await_nothing_left, await_readers, lines, lines_of_ours, list_readers, opensc_atr,
-                   tool)
+from steps import (OK, ONE_SECOND, await_line, await_nothing_left, await_readers, lines, lines_of_ours, list_readers,
+                   opensc_atr, tool)
 
 CYCLES = 30
 NEVER = ('SCARD_E_NO_SERVICE', 'SCARD_E_SERVICE_STOPPED', 'SCARD_F_COMM_ERROR')
@@ -49,7 +49,7 @@ def test_cycles(vm):
         map(str, ours[:12]))
 
 
-test_cycles.timeout = 300
+test_cycles.timeout = 600
 
 
 def test_fast_replugs(vm):
@@ -61,7 +61,7 @@ def test_fast_replugs(vm):
         time.sleep(generator.uniform(0, 1.2))
         vm.unplug()
         time.sleep(generator.uniform(0, 0.4))
-    await_nothing_left(vm, 20)
+    await_nothing_left(vm)
     assert list_readers(vm) == []
     vm.plug()
     await_readers(vm, 1)
@@ -73,7 +73,7 @@ def test_fast_replugs(vm):
     assert not codes & set(NEVER), codes
 
 
-test_fast_replugs.timeout = 200
+test_fast_replugs.timeout = 300
 
 
 def test_unplugged_in_use(vm):
@@ -91,7 +91,7 @@ def test_unplugged_in_use(vm):
         assert seen[0]['code'] == OK and seen[-1]['done'] > 0, seen[:3]
         errors = {line['code'] for line in seen[1:-1]}
         assert errors and not errors & set(NEVER), errors
-        assert seen[-1]['longest'] < 1, seen[-1]
+        assert seen[-1]['longest'] < ONE_SECOND, seen[-1]
 
 
-test_unplugged_in_use.timeout = 180
+test_unplugged_in_use.timeout = 300

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A reader that was there before we were installed."""
-from steps import OK, as_user, await_readers, list_readers, node_of, opensc_atr, pcsc, seat_session
+from steps import OK, ONE_SECOND, as_user, await_readers, list_readers, node_of, opensc_atr, pcsc, seat_session
 from test_40_access import open_node
 
 INSTALLED = False
@@ -35,7 +35,7 @@ def test_pcscd_had_it_before(vm):
     vm.install()
     await_readers(vm, 1)
     answer = pcsc(vm, 'connect')[0]
-    assert answer['code'] == 'SCARD_E_READER_UNAVAILABLE' and answer['seconds'] < 1, answer
+    assert answer['code'] == 'SCARD_E_READER_UNAVAILABLE' and answer['seconds'] < ONE_SECOND, answer
     vm.run('systemctl stop pcscd.socket pcscd.service')
     assert pcsc(vm, 'until', '', '10')[-1]['code'] == OK
     opensc_atr(vm)

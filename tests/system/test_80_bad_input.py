@@ -88,7 +88,7 @@ def odd_device(vm, model):
     before = set(instances(vm))
     device = Emulated(vm, '-m', model)
     try:
-        node = device.command('node', '0').splitlines()[0]
+        node = vm.wait_for(tool('model-ctl', '-s', '/run/model.sock', 'node', '0') + ' | grep /dev/')
         instance = node.partition('/usb/')[2].replace('/', '-')
         vm.run('udevadm settle')
         time.sleep(1)

@@ -6,6 +6,7 @@ our build installed from /dev/vdb by in-vm/setup.sh. Both are RAM and a qcow2 ov
 gets a VM object: run() and start() for commands, plug() and friends for USB. QEMU never outlives its test.
 """
 import base64
+import contextlib
 import ctypes
 import glob
 import hashlib
@@ -19,7 +20,7 @@ import tarfile
 import tempfile
 import time
 
-from machine import CommandError, Machine, MachineError
+from machine import CommandError, Machine, MachineError, eventually
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MEMORY_MIB = 768  # chosen: systemd, pcscd and Python need 200; it bounds the frozen RAM file
@@ -298,12 +299,17 @@ class VM(Machine):
         """QEMU's thread for the card looks for the next command only when it is woken, and misses a wake-up that comes
         between its answer and its going to sleep: then that command is never answered. On a busy machine this happens
         within minutes. With a real-time priority the thread is asleep before anybody can have read the answer."""
+        if not eventually(self.hurried):  # a new thread names itself
+            raise MachineError('QEMU has no thread for the card')
+
+    def hurried(self):
+        found = []
         for task in glob.glob(f'/proc/{self.process.pid}/task/*'):
-            with open(f'{task}/comm', encoding='ascii') as file:
+            with contextlib.suppress(OSError), open(f'{task}/comm', encoding='ascii') as file:
                 if file.read().startswith('ccid/apdu'):
                     os.sched_setscheduler(int(os.path.basename(task)), os.SCHED_FIFO, os.sched_param(1))
-                    return
-        raise MachineError('QEMU has no thread for the card')
+                    found.append(task)
+        return found
 
     def remove_card(self, name='ccid0'):
         self.qmp('device_del', id=f'{name}-card')

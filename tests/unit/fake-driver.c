@@ -115,6 +115,13 @@ static enum status fake_get_attrib(
 	return STATUS_OK;
 }
 
+static int fake_watch(struct driver *d, unsigned slot, int on) {
+	(void)slot;
+	int news = on && !d->watched;
+	d->watched = on;
+	return news && d->stale;
+}
+
 static size_t fake_describe(const struct driver *d, unsigned slot, char *buf, size_t size) {
 	(void)d, (void)slot;
 	buf[0] = 0;
@@ -133,4 +140,5 @@ const struct driver_ops fake_driver_ops = {
 	.control = fake_control,
 	.get_attrib = fake_get_attrib,
 	.describe = fake_describe,
+	.watch = fake_watch,
 };

@@ -9,9 +9,11 @@ enum { FAKE_MAX_CALLS = 256 };
 struct driver {
 	const struct driver_host *host;
 	unsigned n_slots;
-	int hold;  /* operations wait for fake_driver_finish */
-	int mute;  /* power-up finds a mute card */
-	int no_t1; /* set_protocol refuses T=1 */
+	int hold;    /* operations wait for fake_driver_finish */
+	int mute;    /* power-up finds a mute card */
+	int stale;   /* watch says that what was told may be out of date */
+	int watched; /* what watch was told last */
+	int no_t1;   /* set_protocol refuses T=1 */
 	uint8_t atr[DRIVER_MAX_ATR];
 	size_t atr_len;
 	/* the operation that waits */

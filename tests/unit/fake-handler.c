@@ -135,7 +135,8 @@ bool fake_read(struct fake_peer *peer, struct frame *ret_frame) {
 			pthread_mutex_unlock(&peer->handler->lock);
 			return true;
 		}
-		ssize_t got = recv(peer->fd, peer->buf + peer->len, sizeof(peer->buf) - peer->len, 0);
+		ssize_t got =
+			recv(peer->fd, peer->buf + peer->len, sizeof(peer->buf) - peer->len, 0);
 		if (got <= 0)
 			return false;
 		peer->len += (size_t)got;

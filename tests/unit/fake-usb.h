@@ -79,6 +79,8 @@ void fake_usb_send(struct fake_usb *fake, uint8_t endpoint, const uint8_t *data,
 void fake_usb_packet(struct fake_usb *fake, uint8_t endpoint, const uint8_t *data, size_t len);
 /* The transfer that waits for the endpoint (or the next one) ends with `error`. */
 void fake_usb_error(struct fake_usb *fake, uint8_t endpoint, int error);
+/* Looks again at what waits, after a field was changed. */
+void fake_usb_kick(struct fake_usb *fake);
 /* Pulls the plug. */
 void fake_usb_unplug(struct fake_usb *fake);
 

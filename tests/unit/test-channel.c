@@ -184,6 +184,16 @@ static void test_frame_too_long(void **state) {
 	refused(*state, bytes, sizeof(bytes));
 }
 
+/* Half a header that announces 4 GB: nothing is allocated for it. */
+static void test_half_a_long_header(void **state) {
+	struct pair *p = *state;
+	assert_int_equal(send(p->peer, "\xff\xff\xff\xff", 4, 0), 4);
+	assert_int_equal(channel_drain(&p->channel), 0);
+	assert_true(p->channel.size < FRAME_MAX);
+	refused(p, (const uint8_t *)"\x82\0\0\0", 4);
+	assert_true(p->channel.size < FRAME_MAX);
+}
+
 static void test_unknown_type(void **state) {
 	static const uint8_t bytes[] = { 0, 0, 0, 0, 0x7f, 0, 0, 0 };
 	refused(*state, bytes, sizeof(bytes));
@@ -258,11 +268,21 @@ static void test_finish_is_bounded(void **state) {
 int main(void) {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		CASE(test_states_before_reply), CASE(test_one_byte_at_a_time),
-		CASE(test_longest_answer), CASE(test_send_tail), CASE(test_end_without_bye),
-		CASE(test_bye_before_request), CASE(test_frame_too_long), CASE(test_unknown_type),
-		CASE(test_state_before_welcome), CASE(test_two_welcomes), CASE(test_no_slots),
-		CASE(test_unknown_slot), CASE(test_wrong_serial), CASE(test_deadline),
+		CASE(test_states_before_reply),
+		CASE(test_one_byte_at_a_time),
+		CASE(test_longest_answer),
+		CASE(test_send_tail),
+		CASE(test_end_without_bye),
+		CASE(test_bye_before_request),
+		CASE(test_frame_too_long),
+		CASE(test_half_a_long_header),
+		CASE(test_unknown_type),
+		CASE(test_state_before_welcome),
+		CASE(test_two_welcomes),
+		CASE(test_no_slots),
+		CASE(test_unknown_slot),
+		CASE(test_wrong_serial),
+		CASE(test_deadline),
 		CASE(test_finish_is_bounded),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -501,6 +501,24 @@ static void a_lock_is_no_news_for_a_watcher(void **state) {
 	assert_int_equal(a.n_states, before);
 }
 
+/* Readers that must be asked are asked only while somebody is there: what was known before counts only
+ * after a new look. */
+static void after_a_pause_the_first_look_counts(void **state) {
+	(void)state;
+	driver->stale = 1;
+	assert_int_equal(driver->watched, 0);
+	assert_int_equal(connect_as(&a, SHARE_SHARED, 3), -1);
+	assert_int_equal(driver->watched, 1);
+	card(0);
+	assert_int_equal(a.reply.status, STATUS_NO_CARD);
+	assert_int_equal(driver->watched, 0);
+	assert_int_equal(simple(&b, MESSAGE_WATCH), -1);
+	card(1);
+	assert_int_equal(b.reply.status, STATUS_OK);
+	assert_int_equal(connect_as(&a, SHARE_SHARED, 3), STATUS_OK);
+	assert_int_equal(driver->watched, 1);
+}
+
 static void trouble_takes_the_card_and_gives_it_back(void **state) {
 	(void)state;
 	connect_as(&a, SHARE_SHARED, 3);
@@ -666,6 +684,7 @@ int main(void) {
 		CASE(a_watcher_sees_the_atr_with_the_card),
 		WITH_CARD(states_go_out_before_the_reply),
 		WITH_CARD(a_lock_is_no_news_for_a_watcher),
+		WITH_CARD(after_a_pause_the_first_look_counts),
 		WITH_CARD(trouble_takes_the_card_and_gives_it_back),
 		WITH_CARD(reconnect_with_reset_tells_the_others_only),
 		WITH_CARD(reconnect_exclusive_waits_until_alone),
