@@ -53,6 +53,8 @@ int ccid_new(const struct ccid_config *config, struct ccid **ret_ccid) {
 	if (!ccid)
 		return -ENOMEM;
 	ccid->config = *config;
+	/* Anywhere: the reader may still hold an answer to the command that the last owner sent. */
+	ccid->seq = (uint8_t)(ccid_now() >> 6);
 	int r = 0;
 	for (unsigned i = 0; i < config->desc->n_interfaces && r == 0; i++)
 		r = add_interface(ccid, &config->desc->interfaces[i]);
@@ -332,7 +334,10 @@ void ccid_receive(struct ccid_pipe *pipe, const struct ccid_reply *reply) {
 	struct ccid *ccid = pipe->ccid;
 	struct ccid_command *command = find(pipe, reply);
 	if (!command) {
-		if (++pipe->n_stale > CCID_MAX_STALE)
+		/* Time extensions of a command that an earlier owner left behind come as long as that
+		 * command lasts; they do no harm. */
+		pipe->n_stale += reply->outcome != CCID_EXTENSION;
+		if (pipe->n_stale > CCID_MAX_STALE)
 			ccid_pipe_break(pipe, -EBADMSG);
 		return;
 	}

@@ -72,7 +72,6 @@ static void on_probe(void *userdata, const struct ccid_reply *reply, int error) 
 		return;
 	}
 	pipe->state = CCID_PIPE_UP;
-	pipe->n_stale = 0;
 }
 
 static void clear_halts(struct ccid_pipe *pipe) {
@@ -94,6 +93,7 @@ static void probe(struct ccid_pipe *pipe) {
 	}
 	clear_halts(pipe);
 	pipe->state = CCID_PIPE_PROBING;
+	pipe->n_stale = 0;
 	pipe->probe = (struct ccid_command){
 		.request = ccid_msg_plain(CCID_GET_SLOT_STATUS),
 		.slot = pipe->first_slot,

@@ -91,7 +91,7 @@ check-process: all model $(PROCESS_PROGRAMS)
 
 check-style:
 	@mkdir -p build
-	$(RUN) "style" $(SUMMARY) $(wildcard tests/style/*.sh)
+	$(RUN) "style" $(SUMMARY) $(wildcard tests/style/*.sh) man/check.sh
 
 # No root, no network, nothing installed: what packagers run. `-` and the total: all levels run, one failure fails.
 check: all

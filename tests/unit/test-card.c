@@ -275,7 +275,7 @@ int main(void) {
 		CASE(test_attributes),
 		CASE(test_control),
 		CASE(test_disconnect),
-		cmocka_unit_test(test_many_threads_connect),
+		CASE(test_many_threads_connect),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
