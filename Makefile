@@ -80,7 +80,8 @@ $(B)/libpcsclite.so.1: $(call PIC,$(CLIENT) $(WIRE)) client/client.sym
 		-Wl,-z,relro,-z,now -Wl,-z,defs $(ALL_LDFLAGS) -o $@ $(filter %.o,$^)
 	ln -sf libpcsclite.so.1 $(B)/libpcsclite.so
 
--include $(patsubst %.o,%.d,$(call OBJ,$(WIRE) $(HANDLER) $(CTL)) $(call PIC,$(CLIENT) $(WIRE)))
+# Whatever was compiled before knows its headers.
+-include $(shell find $(B)/obj $(B)/pic -name '*.d' 2>/dev/null)
 
 include tests/tests.mk
 
@@ -145,9 +146,10 @@ deps:
 clean:
 	rm -rf build/obj build/pic build/tests build/fuzz build/*.a build/ifdhandler build/reader-ctl build/libpcsclite* build-sanitize
 
-dist:
+dist: configure
 	@mkdir -p build
-	git archive --prefix=ifdhandler-$(PACKAGE_VERSION)/ -o build/ifdhandler-$(PACKAGE_VERSION).tar.gz HEAD
+	git archive --prefix=ifdhandler-$(PACKAGE_VERSION)/ --add-file=configure \
+		-o build/ifdhandler-$(PACKAGE_VERSION).tar.gz HEAD
 
 help:
 	@echo "all demo test check check-system bench fuzz install uninstall deps clean dist"

@@ -71,14 +71,6 @@ enum {
 
 /* ---- control codes ---- */
 
-static void answer(struct ccid_slot *slot, const struct bytes_writer *w) {
-	ccid_slot_end(slot,
-		&(struct driver_result){
-			.data = w->start,
-			.len = bytes_written(w),
-		});
-}
-
 /* Tag, length 4, code in big-endian order (part 10 2.2). */
 static void put_feature(struct bytes_writer *w, uint8_t tag, uint32_t code) {
 	bytes_put_u8(w, tag);
@@ -87,12 +79,10 @@ static void put_feature(struct bytes_writer *w, uint8_t tag, uint32_t code) {
 		bytes_put_u8(w, (uint8_t)(code >> (24 - 8 * i)));
 }
 
-static void get_features(struct ccid_slot *slot) {
-	struct bytes_writer w = bytes_writer(slot->scratch, sizeof(slot->scratch));
-	put_feature(&w, FEATURE_GET_TLV_PROPERTIES, CODE_GET_TLV);
+static void put_features(struct bytes_writer *w, const struct ccid_slot *slot) {
+	put_feature(w, FEATURE_GET_TLV_PROPERTIES, CODE_GET_TLV);
 	if (quirk_has(&slot->driver->quirks, QUIRK_ESCAPE))
-		put_feature(&w, FEATURE_CCID_ESC_COMMAND, CODE_ESCAPE);
-	answer(slot, &w);
+		put_feature(w, FEATURE_CCID_ESC_COMMAND, CODE_ESCAPE);
 }
 
 static void put_tlv(struct bytes_writer *w, uint8_t tag, uint32_t value, uint8_t size) {
@@ -110,34 +100,41 @@ static uint32_t max_apdu_data(const struct ccid_slot *slot) {
 	}
 }
 
-static void get_tlv(struct ccid_slot *slot) {
+static void put_properties(struct bytes_writer *w, const struct ccid_slot *slot) {
 	const struct ccid_interface *i = slot->interface;
 	const struct ccid_desc *desc = &slot->driver->desc;
-	struct bytes_writer w = bytes_writer(slot->scratch, sizeof(slot->scratch));
-	put_tlv(&w, TLV_LCD_LAYOUT, i->lcd_layout, 2);
+	put_tlv(w, TLV_LCD_LAYOUT, i->lcd_layout, 2);
 	if (i->lcd_layout) {
-		put_tlv(&w, TLV_LCD_MAX_CHARACTERS, i->lcd_layout & 0xff, 2);
-		put_tlv(&w, TLV_LCD_MAX_LINES, i->lcd_layout >> 8, 2);
+		put_tlv(w, TLV_LCD_MAX_CHARACTERS, i->lcd_layout & 0xff, 2);
+		put_tlv(w, TLV_LCD_MAX_LINES, i->lcd_layout >> 8, 2);
 	}
-	put_tlv(&w, TLV_TIMEOUT2, 0, 1);
-	put_tlv(&w, TLV_PPDU_SUPPORT, quirk_has(&slot->driver->quirks, QUIRK_ESCAPE) ? 1 : 0, 1);
-	put_tlv(&w, TLV_VENDOR, desc->vendor, 2);
-	put_tlv(&w, TLV_PRODUCT, desc->product, 2);
-	put_tlv(&w, TLV_MAX_APDU_DATA, max_apdu_data(slot), 4);
-	answer(slot, &w);
+	put_tlv(w, TLV_TIMEOUT2, 0, 1);
+	put_tlv(w, TLV_PPDU_SUPPORT, quirk_has(&slot->driver->quirks, QUIRK_ESCAPE) ? 1 : 0, 1);
+	put_tlv(w, TLV_VENDOR, desc->vendor, 2);
+	put_tlv(w, TLV_PRODUCT, desc->product, 2);
+	put_tlv(w, TLV_MAX_APDU_DATA, max_apdu_data(slot), 4);
 }
 
-static void get_usb_path(struct ccid_slot *slot) {
-	int len = usb_path_describe(slot->driver->config->node, slot->driver->desc.configuration,
-		slot->interface->number, (char *)slot->scratch, sizeof(slot->scratch));
-	if (len < 0) {
-		ccid_slot_fail(slot, STATUS_UNSUPPORTED);
-		return;
+enum status ccid_known(const struct ccid_slot *slot, uint32_t code, uint8_t *buf, size_t *ret_len) {
+	struct bytes_writer w = bytes_writer(buf, DRIVER_MAX_ATTRIB);
+	int len;
+	switch (code) {
+	case CODE_GET_FEATURES:
+	case CODE_GET_FEATURES_WINDOWS: put_features(&w, slot); break;
+	case CODE_GET_TLV: put_properties(&w, slot); break;
+	case CODE_USB_PATH:
+		len = usb_path_describe(slot->driver->config->node,
+			slot->driver->desc.configuration, slot->interface->number, (char *)buf,
+			DRIVER_MAX_ATTRIB);
+		if (len < 0)
+			return STATUS_UNSUPPORTED;
+		*ret_len = (size_t)len + 1; /* programs expect the NUL */
+		return STATUS_OK;
+	case CODE_ESCAPE: return STATUS_STARTING;
+	default: return STATUS_UNSUPPORTED;
 	}
-	ccid_slot_end(slot,
-		&(struct driver_result){
-			.data = slot->scratch, .len = (size_t)len + 1, /* programs expect the NUL */
-		});
+	*ret_len = bytes_written(&w);
+	return STATUS_OK;
 }
 
 static void on_escape(struct ccid_slot *slot, const struct ccid_reply *reply, int error) {
@@ -166,14 +163,10 @@ static void escape(struct ccid_slot *slot, const struct driver_bytes *in) {
 }
 
 void ccid_control(struct ccid_slot *slot, uint32_t code, const struct driver_bytes *in) {
-	switch (code) {
-	case CODE_GET_FEATURES:
-	case CODE_GET_FEATURES_WINDOWS: get_features(slot); break;
-	case CODE_GET_TLV: get_tlv(slot); break;
-	case CODE_USB_PATH: get_usb_path(slot); break;
-	case CODE_ESCAPE: escape(slot, in); break;
-	default: ccid_slot_fail(slot, STATUS_UNSUPPORTED); break;
-	}
+	if (code == CODE_ESCAPE)
+		escape(slot, in);
+	else
+		ccid_slot_fail(slot, STATUS_UNSUPPORTED);
 }
 
 /* ---- attributes ---- */

@@ -147,6 +147,13 @@ static enum status get_attrib(
 	return ccid_get_attrib(&driver->slots[index], tag, buf, ret_len);
 }
 
+static enum status known(
+	struct driver *driver, unsigned index, uint32_t code, uint8_t *buf, size_t *ret_len) {
+	if (index >= driver->n_slots)
+		return STATUS_UNSUPPORTED;
+	return ccid_known(&driver->slots[index], code, buf, ret_len);
+}
+
 static size_t describe(const struct driver *driver, unsigned index, char *buf, size_t size) {
 	buf[0] = '\0';
 	return index < driver->n_slots ? ccid_describe(&driver->slots[index], buf, size) : 0;
@@ -226,6 +233,7 @@ const struct driver_ops driver_ccid = {
 	.power_off = power_off,
 	.set_protocol = set_protocol,
 	.transmit = transmit,
+	.known = known,
 	.control = control,
 	.get_attrib = get_attrib,
 	.describe = describe,

@@ -193,6 +193,8 @@ void ccid_presence_poll(struct driver *driver);
 
 /* ---- ccid_control.c ---- */
 
+/* Control codes that need no device: as driver_ops.known. */
+enum status ccid_known(const struct ccid_slot *slot, uint32_t code, uint8_t *buf, size_t *ret_len);
 void ccid_control(struct ccid_slot *slot, uint32_t code, const struct driver_bytes *in);
 enum status ccid_get_attrib(
 	const struct ccid_slot *slot, uint32_t tag, uint8_t *buf, size_t *ret_len);

@@ -88,10 +88,13 @@ enum session_step connect_try(struct session *s) {
 		return session_reply(s, session_health(s), 0);
 	if (lease_is_exclusive(lease))
 		return session_reply(s, STATUS_SHARING, 0);
-	if (!lease_is_free_for(lease, &s->holder) || slot->busy)
+	if (!lease_is_free_for(lease, &s->holder))
 		return STEP_WAIT;
+	/* Does not need the card: no wait for a command of somebody else either. */
 	if (s->request.share == SHARE_DIRECT)
 		return join(s);
+	if (slot->busy)
+		return STEP_WAIT;
 	if (slot->presence == PRESENCE_ABSENT)
 		return session_reply(s, STATUS_NO_CARD, 0);
 	if (slot->powered)

@@ -116,6 +116,12 @@ struct driver_ops {
 	 * stays valid until done. */
 	void (*transmit)(struct driver *driver, unsigned slot, uint32_t protocol,
 		const struct driver_bytes *apdu, driver_done_fn done, void *userdata);
+	/* SCardControl, answered from what is known, at any time, also during an operation: programs ask
+	 * for features when they list readers, and must not wait for another's command. Writes at
+	 * most DRIVER_MAX_ATTRIB bytes into `buf`. STATUS_OK and *ret_len; STATUS_STARTING where the device must be
+	 * asked (`control` does); STATUS_UNSUPPORTED for codes that it does not know. */
+	enum status (*known)(
+		struct driver *driver, unsigned slot, uint32_t code, uint8_t *buf, size_t *ret_len);
 	/* SCardControl: `code` as on the wire. STATUS_UNSUPPORTED for codes that it does not know. */
 	void (*control)(struct driver *driver, unsigned slot, uint32_t code,
 		const struct driver_bytes *in, driver_done_fn done, void *userdata);

@@ -151,9 +151,12 @@ static int listen_on(const struct sockaddr_un *address, const struct sockaddr_un
 		return -errno;
 	unlink(temp->sun_path);
 	int r = 0;
-	if (bind(fd, (const struct sockaddr *)temp, sizeof(*temp)) < 0 ||
-		chmod(temp->sun_path, 0666) < 0 || listen(fd, SOMAXCONN) < 0 ||
-		rename(temp->sun_path, address->sun_path) < 0)
+	/* Mode 0666 from the beginning: a chmod by name may meet what somebody has put there instead. */
+	mode_t mask = umask(0111);
+	if (bind(fd, (const struct sockaddr *)temp, sizeof(*temp)) < 0)
+		r = -errno;
+	umask(mask);
+	if (r == 0 && (listen(fd, SOMAXCONN) < 0 || rename(temp->sun_path, address->sun_path) < 0))
 		r = -errno;
 	if (r < 0) {
 		unlink(temp->sun_path);
@@ -312,7 +315,10 @@ static int service_build(struct reader *r) {
 }
 
 static int build(struct reader *r) {
-	int error = identify(r);
+	/* Before anything is made: whoever is told to end takes his files away. */
+	int error = signals_start(r);
+	if (error >= 0)
+		error = identify(r);
 	if (error < 0) {
 		usage_log(r, r->options->instance, error);
 		return error;
@@ -333,8 +339,6 @@ static int build(struct reader *r) {
 	/* Root's and systemd's handlers decide by group and seat; a user's own serves that user. */
 	access_init(&r->access, r->own_files && geteuid() != 0, r->device.seat);
 	error = service_build(r);
-	if (error >= 0)
-		error = signals_start(r);
 	if (error >= 0)
 		error = socket_start(&r->socket, fd, &r->service, &r->access);
 	else
@@ -369,13 +373,13 @@ int reader_new(
 void reader_free(struct reader *r) {
 	if (!r)
 		return;
+	/* While we listen nobody else takes the names: they are ours to remove until the last is gone. */
+	if (r->own_files) {
+		(void)registration_remove(r->dir, r->options->instance, &r->log);
+		unlink(r->options->socket);
+	}
 	socket_stop(&r->socket, r->end, status_text(r->end));
 	service_done(&r->service);
-	if (r->own_files) {
-		r->log.reader = NULL;
-		unlink(r->options->socket);
-		(void)registration_remove(r->dir, r->options->instance, &r->log);
-	}
 	sd_event_source_disable_unref(r->idle);
 	sd_event_source_disable_unref(r->term);
 	sd_event_source_disable_unref(r->interrupt);

@@ -24,7 +24,7 @@
 
 enum {
 	MAX_READERS = 65536,   /* in one directory: more numbers than NN has, chosen */
-	MAX_REMEMBERED = 4096, /* numbers kept until reboot; the newest count. Chosen */
+	MAX_REMEMBERED = 4096, /* numbers kept until reboot; then begun anew. Chosen */
 	MAX_KEY = 256,
 };
 
@@ -177,28 +177,45 @@ static void memory_add(int dirfd, const char *key, int number) {
 	close(fd);
 }
 
-/* The number of interface `i`: its own from before where it is free, else the smallest free one.
- * `taken`: the numbers of this device's interfaces before it. */
+/* The number that interface `i` has in the description that is about to be replaced, or -1. */
+static int own_number(const struct census *census, const struct identity *identity, unsigned i) {
+	unsigned slot = 0;
+	for (unsigned k = 0; k < i; k++)
+		slot += identity->interfaces[k].n_slots;
+	const char *name = description_name(&census->own, slot);
+	return name ? name_number(name, identity->interfaces[i].base) : -1;
+}
+
+/* Is `number` another reader's, or one of this device's interfaces before `i`? */
+static int is_taken(const struct census *census, const struct identity *identity, unsigned i,
+	const int *numbers, int number) {
+	const char *base = identity->interfaces[i].base;
+	for (unsigned k = 0; k < i; k++)
+		if (numbers[k] == number && strcmp(identity->interfaces[k].base, base) == 0)
+			return 1;
+	return number_is_used(census, base, number);
+}
+
+/* The number of interface `i`: the one it has, else its own from before, where that is free; else
+ * the smallest free one. `numbers`: those of this device's interfaces before it. */
 static int claim(const struct census *census, int dirfd, const char *instance,
-	const struct identity *identity, unsigned i, const int *taken) {
-	const struct identity_interface *interface = &identity->interfaces[i];
+	const struct identity *identity, unsigned i, const int *numbers) {
 	char key[MAX_KEY];
-	memory_key(identity, interface->number, instance, key, sizeof(key));
+	memory_key(identity, identity->interfaces[i].number, instance, key, sizeof(key));
 	int remembered = memory_find(dirfd, key);
-	/* -1 stands for the remembered one, which is looked at first */
-	for (int n = remembered < 0 ? 0 : -1; n <= NAME_MAX_NUMBER; n++) {
-		int candidate = n < 0 ? remembered : n;
-		int used = number_is_used(census, interface->base, candidate);
-		for (unsigned k = 0; k < i && !used; k++)
-			used = taken[k] == candidate &&
-				strcmp(identity->interfaces[k].base, interface->base) == 0;
-		if (!used) {
-			if (candidate != remembered)
-				memory_add(dirfd, key, candidate);
-			return candidate;
-		}
-	}
-	return -ENOSPC;
+	const int first[] = { own_number(census, identity, i), remembered };
+	int number = -1;
+	for (size_t k = 0; k < 2 && number < 0; k++)
+		if (first[k] >= 0 && !is_taken(census, identity, i, numbers, first[k]))
+			number = first[k];
+	for (int n = 0; n <= NAME_MAX_NUMBER && number < 0; n++)
+		if (!is_taken(census, identity, i, numbers, n))
+			number = n;
+	if (number < 0)
+		return -ENOSPC;
+	if (number != remembered)
+		memory_add(dirfd, key, number);
+	return number;
 }
 
 /* ---- description ---- */

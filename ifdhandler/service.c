@@ -120,6 +120,9 @@ int service_start(
 }
 
 void service_done(struct service *service) {
+	/* What the driver's end brings back must not start anything anew. */
+	for (unsigned i = 0; service->ops && i < DRIVER_MAX_SLOTS; i++)
+		slot_trouble(&service->slots[i], STATUS_READER_GONE);
 	if (service->ops)
 		service->ops->free(service->driver);
 	service->driver = NULL;

@@ -302,12 +302,29 @@ static enum session_step transmit_try(struct session *s) {
 	return STEP_RUNNING;
 }
 
+/* Ends the request with an outcome and, where that is OK, `len` bytes. */
+static enum session_step reply_bytes(
+	struct session *s, enum status status, const uint8_t *data, size_t len) {
+	struct message_reply reply = { .status = (uint16_t)status };
+	if (status == STATUS_OK) {
+		reply.tail = data;
+		reply.tail_len = len;
+	}
+	reply_send(s, &reply);
+	return STEP_DONE;
+}
+
 static enum session_step control_try(struct session *s) {
 	struct slot *slot = session_slot(s);
+	uint8_t answer[DRIVER_MAX_ATTRIB];
+	size_t len = 0;
 	if (locked_elsewhere(s))
 		return session_reply(s, STATUS_SHARING, 0);
 	if (session_health(s))
 		return session_reply(s, session_health(s), 0);
+	enum status status = slot_known(slot, s->request.number, answer, &len);
+	if (status != STATUS_STARTING)
+		return reply_bytes(s, status, answer, len);
 	if (slot->busy)
 		return STEP_WAIT;
 	session_run(s);
@@ -328,13 +345,7 @@ static enum session_step get_attrib_try(struct session *s) {
 	enum status status = attrib_status(s);
 	if (status == STATUS_OK)
 		status = slot_attrib(session_slot(s), s->request.number, value, &len);
-	struct message_reply reply = { .status = (uint16_t)status };
-	if (status == STATUS_OK) {
-		reply.tail = value;
-		reply.tail_len = len;
-	}
-	reply_send(s, &reply);
-	return STEP_DONE;
+	return reply_bytes(s, status, value, len);
 }
 
 static enum session_step set_attrib_try(struct session *s) {
@@ -351,7 +362,9 @@ static enum session_step begin_try(struct session *s) {
 		return session_reply(s, session_health(s), 0);
 	if (s->event)
 		return session_reply(s, event_status(s), 0);
-	if (locked_elsewhere(s))
+	/* Nor in the middle of another's command: commands that came earlier go first, and the owner of
+	 * the lock finds the slot free whenever it goes. */
+	if (locked_elsewhere(s) || session_slot(s)->busy)
 		return STEP_WAIT;
 	if (!s->holder.depth)
 		s->locked_usec = now_usec();
@@ -543,15 +556,18 @@ static int hello(struct session *s, const struct frame *frame) {
 	return 0;
 }
 
-static int on_patience(sd_event_source *source, uint64_t usec, void *userdata) {
-	(void)source, (void)usec;
-	struct session *s = userdata;
+static void patience_end(struct session *s) {
 	s->expired = 1;
 	s->patience = sd_event_source_disable_unref(s->patience);
 	if (s->request.type == MESSAGE_WATCH)
 		session_try_watch(s);
 	else
 		service_dispatch(s->service, s->slot);
+}
+
+static int on_patience(sd_event_source *source, uint64_t usec, void *userdata) {
+	(void)source, (void)usec;
+	patience_end(userdata);
 	return 0;
 }
 
@@ -561,7 +577,7 @@ static void patience_start(struct session *s) {
 		(s->request.type == MESSAGE_WATCH || s->request.type == MESSAGE_CONNECT) &&
 		sd_event_add_time_relative(s->service->event, &s->patience, CLOCK_MONOTONIC,
 			PATIENCE_MS * 1000ull, 10000, on_patience, s) < 0)
-		s->expired = 1;
+		patience_end(s);
 }
 
 int session_frame(struct session *s, const struct frame *frame) {

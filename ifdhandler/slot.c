@@ -88,6 +88,7 @@ static void op_begin(struct slot *slot, driver_done_fn done, void *userdata) {
 static void op_end(struct slot *slot, const struct driver_result *result) {
 	driver_done_fn done = slot->done;
 	slot->busy = 0;
+	slot->arriving = 0;
 	slot->done = NULL;
 	if (done)
 		done(slot->done_userdata, result);
@@ -120,7 +121,7 @@ static void powered_up(struct slot *slot, const struct driver_result *result) {
 
 /* Takes over what a power-up brought, in all its outcomes. */
 static void power_result(struct slot *slot, const struct driver_result *result) {
-	if (result->status == STATUS_NO_CARD) {
+	if (result->status == STATUS_NO_CARD || result->status == STATUS_CARD_REMOVED) {
 		card_left(slot);
 		return;
 	}
@@ -142,6 +143,8 @@ static void on_power_on(void *userdata, const struct driver_result *result) {
 	power_result(slot, result);
 	if (told.status == STATUS_OK)
 		told.data = slot->atr;
+	if (slot->presence == PRESENCE_ABSENT)
+		told.status = STATUS_NO_CARD;
 	slot->host->changed(slot->host->userdata, slot);
 	op_end(slot, &told);
 }
@@ -206,6 +209,7 @@ void slot_use(struct slot *slot, int used) {
 
 static void card_arrived(struct slot *slot) {
 	op_begin(slot, NULL, NULL);
+	slot->arriving = 1;
 	slot->ops->power_on(slot->driver, slot->number, DRIVER_COLD, on_power_on, slot);
 }
 
@@ -217,7 +221,8 @@ void slot_presence(struct slot *slot, int present, int swapped) {
 	slot->in = present;
 	slot->looking = 0;
 	if (slot->busy) {
-		slot->moved |= had != present || swapped;
+		/* A card that is being powered up for the first time is in, though not yet shown. */
+		slot->moved |= (had || slot->arriving) != present || swapped;
 		return;
 	}
 	if (had && present && !swapped) {
@@ -227,7 +232,7 @@ void slot_presence(struct slot *slot, int present, int swapped) {
 	}
 	if (had || (known && !present))
 		card_left(slot);
-	if (present && (known || recovering))
+	if (recovering || (present && known))
 		slot->counter++;
 	if (present) {
 		card_arrived(slot);
@@ -240,7 +245,7 @@ void slot_presence(struct slot *slot, int present, int swapped) {
 
 void slot_trouble(struct slot *slot, enum status why) {
 	int had = slot_has_card(slot);
-	if (slot->presence == PRESENCE_UNKNOWN && slot->status == why)
+	if (slot->presence == PRESENCE_UNKNOWN && slot->status == why && !slot->looking)
 		return;
 	card_forget(slot);
 	slot->presence = PRESENCE_UNKNOWN;
@@ -331,7 +336,11 @@ void slot_control(struct slot *slot, uint32_t code, const struct driver_bytes *i
 	slot->ops->control(slot->driver, slot->number, code, in, on_exchange, slot);
 }
 
-/* ---- attributes ---- */
+/* ---- what is known without the card ---- */
+
+enum status slot_known(struct slot *slot, uint32_t code, uint8_t *buf, size_t *ret_len) {
+	return slot->ops->known(slot->driver, slot->number, code, buf, ret_len);
+}
 
 enum status slot_attrib(struct slot *slot, uint32_t tag, uint8_t *buf, size_t *ret_len) {
 	int in = slot->presence == PRESENCE_PRESENT || slot->presence == PRESENCE_MUTE;

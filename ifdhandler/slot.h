@@ -41,6 +41,7 @@ struct slot {
 	int busy;        /* an operation is under way */
 	int used;        /* somebody is connected */
 	int looking;     /* nobody watched for a while: what is known may be out of date */
+	int arriving;    /* the operation is the first power-up of a card that came */
 	int moved;       /* the driver told of a movement during the operation */
 	uint32_t mask;   /* protocols still to try in a negotiation */
 	uint32_t wanted; /* the one being tried */
@@ -89,6 +90,9 @@ void slot_transmit(struct slot *slot, uint32_t protocol, const struct driver_byt
 	driver_done_fn done, void *userdata);
 void slot_control(struct slot *slot, uint32_t code, const struct driver_bytes *in,
 	driver_done_fn done, void *userdata);
+
+/* Control code `code` from what is known, at any time: as driver_ops.known. */
+enum status slot_known(struct slot *slot, uint32_t code, uint8_t *buf, size_t *ret_len);
 
 /* Attribute `tag` into `buf` of DRIVER_MAX_ATTRIB bytes, without I/O. */
 enum status slot_attrib(struct slot *slot, uint32_t tag, uint8_t *buf, size_t *ret_len);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A connection reads into one buffer that grows to the frame it holds, and gives the session one
- * frame at a time; while a request is under way nothing more is read, so a client can make us hold
- * one request. What cannot be sent at once is kept: the rest of one frame and one reply. States are
- * never queued: a slot is marked, and its newest state is encoded when there is room.
+ * frame at a time; while a request is under way or its answer is not out nothing more is read, so a
+ * client can make us hold one request and one answer. What cannot be sent at once is kept: the rest
+ * of some states and one reply. States are never queued: a slot is marked, and its newest state is
+ * encoded when there is room.
  *
  * A connection is taken apart only by its own event callbacks (or by socket_stop), never from within
  * a session's call; a send that fails waits for the hang-up that the event loop will tell.
@@ -28,6 +29,7 @@ enum {
 	STATE_SIZE = FRAME_HEADER + 14 + WIRE_MAX_ATR,
 	HEAD_SIZE = DRIVER_MAX_SLOTS * STATE_SIZE + FRAME_HEADER + 8,
 	REFUSAL_LOG_USEC = 60 * 1000000, /* a refused user who tries on is one line a minute */
+	ACCEPT_PAUSE_USEC = 1000000, /* chosen: without descriptors or memory a try each second */
 };
 
 struct connection {
@@ -48,7 +50,9 @@ struct connection {
 };
 
 static void connection_free(struct connection *c);
+static void connection_close(struct connection *c, enum status reason, const char *text);
 static void held_drop(struct connection *c);
+static void more_start(struct connection *c);
 
 static struct sd_event *event_of(const struct connection *c) {
 	return c->socket->service->event;
@@ -61,9 +65,14 @@ static void events_set(struct connection *c, uint32_t events) {
 	(void)sd_event_source_set_io_events(c->io, events);
 }
 
+/* What was sent is not out yet: the client has to read before it is heard again. */
+static int is_unread(const struct connection *c) {
+	return c->out_off < c->out_len;
+}
+
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
 	(void)source, (void)usec;
-	connection_free(userdata);
+	connection_close(userdata, STATUS_PROTOCOL, "no HELLO within 10 seconds");
 	return 0;
 }
 
@@ -107,12 +116,11 @@ static void out_keep(struct connection *c, const struct iovec *iov, int n, size_
 	c->out_off = 0;
 	c->out_len = at;
 	events_set(c, c->events | EPOLLOUT);
-	deadline_start(c, SOCKET_UNREAD_MS);
 }
 
-/* Sends, or keeps the rest. Errors show as a hang-up later. */
+/* Sends, or keeps the rest. After an error nothing more can be said: a hang-up follows. */
 static void out_send(struct connection *c, struct iovec *iov, int n) {
-	if (c->out_off < c->out_len) {
+	if (is_unread(c)) {
 		out_keep(c, iov, n, 0);
 		return;
 	}
@@ -121,8 +129,10 @@ static void out_send(struct connection *c, struct iovec *iov, int n) {
 		len += iov[i].iov_len;
 	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = (size_t)n };
 	ssize_t sent = sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (sent < 0 && errno != EAGAIN && errno != EINTR)
+	if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+		shutdown(c->fd, SHUT_RDWR);
 		return;
+	}
 	if (sent < 0)
 		sent = 0;
 	if ((size_t)sent < len)
@@ -147,10 +157,17 @@ static void states_send(struct connection *c, uint32_t slots) {
 
 static void peer_states(void *userdata, uint32_t slots) {
 	struct connection *c = userdata;
-	if (c->out_off < c->out_len)
+	if (is_unread(c))
 		c->states |= slots;
 	else
 		states_send(c, slots);
+}
+
+/* An answer that nobody reads has a deadline; states that nobody reads have none: they cost nothing. */
+static void answer_send(struct connection *c, struct iovec *iov, int n) {
+	out_send(c, iov, n);
+	if (is_unread(c))
+		deadline_start(c, SOCKET_UNREAD_MS);
 }
 
 static void peer_reply(
@@ -168,7 +185,7 @@ static void peer_reply(
 		{ head, bytes_written(&w) },
 		{ (void *)(uintptr_t)reply->tail, reply->tail_len },
 	};
-	out_send(c, iov, reply->tail_len ? 2 : 1);
+	answer_send(c, iov, reply->tail_len ? 2 : 1);
 	events_set(c, c->events | EPOLLIN);
 	held_drop(c);
 }
@@ -185,7 +202,7 @@ static void peer_welcome(void *userdata, uint16_t serial, const struct message_w
 		{ head, bytes_written(&w) },
 		{ (void *)(uintptr_t)welcome->tail, welcome->tail_len },
 	};
-	out_send(c, iov, welcome->tail_len ? 2 : 1);
+	answer_send(c, iov, welcome->tail_len ? 2 : 1);
 }
 
 static void bye_send(int fd, enum status reason, const char *text) {
@@ -202,13 +219,13 @@ static void bye_send(int fd, enum status reason, const char *text) {
 /* Says why and takes the connection apart. After the rest of another frame a BYE cannot be told
  * from it: the client then sees the end only. */
 static void connection_close(struct connection *c, enum status reason, const char *text) {
-	if (c->out_off == c->out_len)
+	if (!is_unread(c))
 		bye_send(c->fd, reason, text);
 	connection_free(c);
 }
 
 static int on_writable(struct connection *c) {
-	while (c->out_off < c->out_len) {
+	while (is_unread(c)) {
 		ssize_t n = send(c->fd, c->out + c->out_off, c->out_len - c->out_off,
 			MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n < 0 && errno == EINTR)
@@ -222,11 +239,12 @@ static int on_writable(struct connection *c) {
 	c->out = NULL;
 	c->out_off = c->out_len = 0;
 	deadline_stop(c);
-	events_set(c, c->events & ~(uint32_t)EPOLLOUT);
+	events_set(c, (c->events | EPOLLIN) & ~(uint32_t)EPOLLOUT);
 	uint32_t slots = c->states;
 	c->states = 0;
 	if (slots)
 		states_send(c, slots);
+	more_start(c);
 	return 0;
 }
 
@@ -268,7 +286,7 @@ static void in_drop(struct connection *c, size_t size) {
 /* The first frame in the buffer stays there while its request is under way. */
 static int frames_take(struct connection *c) {
 	struct frame frame;
-	while (!session_is_busy(c->session)) {
+	while (!session_is_busy(c->session) && !is_unread(c)) {
 		int size = frame_parse(c->in, c->in_len, &frame);
 		if (size <= 0)
 			return size;
@@ -295,14 +313,21 @@ static int on_more(sd_event_source *source, void *userdata) {
 	return 0;
 }
 
-/* The request is answered. What was sent behind it is looked at in the loop's next turn. */
+/* What is in the buffer already is looked at in the loop's next turn; where that cannot be had the
+ * client is cut off, or it would wait for ever. */
+static void more_start(struct connection *c) {
+	if (c->in_len > c->held && !c->more &&
+		sd_event_add_defer(event_of(c), &c->more, on_more, c) < 0)
+		shutdown(c->fd, SHUT_RDWR);
+}
+
+/* The request is answered: it goes, and what was sent behind it is next. */
 static void held_drop(struct connection *c) {
 	if (!c->held)
 		return;
 	in_drop(c, c->held);
 	c->held = 0;
-	if (c->in_len && !c->more)
-		(void)sd_event_add_defer(event_of(c), &c->more, on_more, c);
+	more_start(c);
 }
 
 static const char *close_text(int error) {
@@ -330,7 +355,7 @@ static int in_read(struct connection *c) {
 }
 
 static int on_readable(struct connection *c) {
-	if (session_is_busy(c->session)) {
+	if (session_is_busy(c->session) || is_unread(c)) {
 		/* Sent ahead: left to the kernel until the answer is out. */
 		events_set(c, c->events & ~(uint32_t)EPOLLIN);
 		return 0;
@@ -400,7 +425,7 @@ static void connection_free(struct connection *c) {
 	else
 		free(c->in);
 	free(c);
-	/* Where accepting was stopped for lack of descriptors, there are some now. */
+	/* Where accepting pauses for lack of descriptors, there are some now. */
 	if (s->source)
 		(void)sd_event_source_set_enabled(s->source, SD_EVENT_ON);
 }
@@ -415,7 +440,7 @@ static void client_program(pid_t pid, char *name, size_t size) {
 		close(fd);
 	name[n > 0 ? n : 0] = 0;
 	for (char *p = name; *p; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
+		if (*p < ' ' || *p > '~') /* also what only some terminals take for control */
 			*p = *p == '\n' && !p[1] ? 0 : '?';
 	if (!name[0])
 		snprintf(name, size, "?");
@@ -440,6 +465,8 @@ static int connection_sources(struct connection *c) {
 		return r;
 	/* A child that inherited the descriptor must not keep a dead owner's lock: its pid is watched. */
 	c->pidfd = (int)syscall(SYS_pidfd_open, c->session->client.pid, 0);
+	if (c->pidfd < 0 && errno == ESRCH)
+		return -ESRCH;
 	if (c->pidfd >= 0)
 		r = sd_event_add_io(event_of(c), &c->death, c->pidfd, EPOLLIN, on_death, c);
 	deadline_start(c, SOCKET_HELLO_MS);
@@ -471,10 +498,23 @@ static void connection_new(struct socket *s, int fd, const struct session_client
 		connection_close(c, STATUS_NO_MEMORY, "out of memory");
 }
 
+/* Does nobody go without because of this one more? A sentence if so. */
+static const char *limit_text(const struct socket *s, const struct session_client *client) {
+	unsigned own = 0;
+	if (s->n_connections >= SOCKET_MAX_CONNECTIONS)
+		return "this reader has 2048 connections";
+	if (client->admin)
+		return NULL;
+	for (const struct connection *c = s->connections; c; c = c->next)
+		own += c->session && c->session->client.uid == client->uid;
+	return own < SOCKET_MAX_PER_USER ? NULL : "this user has 256 connections to this reader";
+}
+
 static void client_accept(struct socket *s, int fd) {
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
 	char reason[256];
+	const char *limit;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0) {
 		close(fd);
 		return;
@@ -486,21 +526,39 @@ static void client_accept(struct socket *s, int fd) {
 		refusal_log(s, &client, reason);
 		bye_send(fd, STATUS_REFUSED, reason);
 		close(fd);
-	} else if (s->n_connections >= SOCKET_MAX_CONNECTIONS) {
-		bye_send(fd, STATUS_LIMIT, "this reader has 2048 connections");
+	} else if ((limit = limit_text(s, &client))) {
+		bye_send(fd, STATUS_LIMIT, limit);
 		close(fd);
 	} else {
 		connection_new(s, fd, &client);
 	}
 }
 
+static int on_pause_over(sd_event_source *source, uint64_t usec, void *userdata) {
+	(void)source, (void)usec;
+	struct socket *s = userdata;
+	s->pause = sd_event_source_disable_unref(s->pause);
+	(void)sd_event_source_set_enabled(s->source, SD_EVENT_ON);
+	return 0;
+}
+
+/* No descriptor or memory for whoever waits: asking again at once would burn time, and never again
+ * would lose them, as the shortage may be another's. */
+static void accept_pause(struct socket *s) {
+	if (!s->pause &&
+		sd_event_add_time_relative(s->service->event, &s->pause, CLOCK_MONOTONIC,
+			ACCEPT_PAUSE_USEC, 0, on_pause_over, s) < 0)
+		return;
+	(void)sd_event_source_set_enabled(s->source, SD_EVENT_OFF);
+}
+
 static int on_accept(sd_event_source *source, int listener, uint32_t revents, void *userdata) {
-	(void)revents;
+	(void)source, (void)revents;
 	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd >= 0)
 		client_accept(userdata, fd);
 	else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
-		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
+		accept_pause(userdata);
 	return 0;
 }
 
@@ -517,6 +575,7 @@ void socket_stop(struct socket *socket, enum status reason, const char *text) {
 	if (!socket->service)
 		return;
 	socket->source = sd_event_source_disable_unref(socket->source);
+	socket->pause = sd_event_source_disable_unref(socket->pause);
 	while (socket->connections)
 		connection_close(socket->connections, reason, text);
 	close(socket->fd);

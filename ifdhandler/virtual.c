@@ -396,20 +396,32 @@ static void virtual_transmit(struct driver *d, unsigned slot, uint32_t protocol,
 	card_program_ask(d->program, &w, VPCD_MAX_PAYLOAD, d->timeout_us);
 }
 
-static void virtual_control(struct driver *d, unsigned slot, uint32_t code,
-	const struct driver_bytes *in, driver_done_fn done, void *userdata) {
-	(void)slot, (void)in;
+static enum status virtual_known(
+	struct driver *d, unsigned slot, uint32_t code, uint8_t *buf, size_t *ret_len) {
+	(void)d, (void)slot;
 	/* tag 12 (GET_TLV_PROPERTIES), length, code in big-endian */
 	static const uint8_t features[] = { 0x12, 4, 0x42, 0x33, 0x00, 0x12 };
 	/* tag, length, value in little-endian: wLcdLayout (none), bTimeOut2 (no), bPPDUSupport (no),
 	 * wIdVendor, wIdProduct (no USB device), dwMaxAPDUDataSize */
 	static const uint8_t properties[] = { 0x01, 2, 0, 0, 0x03, 1, 0, 0x09, 1, 0, 0x0B, 2, 0, 0,
 		0x0C, 2, 0, 0, 0x0A, 4, MAX_DATA & 0xFF, MAX_DATA >> 8, 0, 0 };
-	struct driver_result result = { .status = STATUS_UNSUPPORTED };
+	struct driver_bytes answer = { NULL, 0 };
 	if (code == CODE_GET_FEATURES || code == CODE_GET_FEATURES_WINDOWS)
-		result = (struct driver_result){ .data = features, .len = sizeof(features) };
+		answer = (struct driver_bytes){ features, sizeof(features) };
 	else if (code == CODE_GET_TLV_PROPERTIES)
-		result = (struct driver_result){ .data = properties, .len = sizeof(properties) };
+		answer = (struct driver_bytes){ properties, sizeof(properties) };
+	if (!answer.data)
+		return STATUS_UNSUPPORTED;
+	memcpy(buf, answer.data, answer.len);
+	*ret_len = answer.len;
+	return STATUS_OK;
+}
+
+/* Nothing is asked of the card's program: virtual_known knows all there is. */
+static void virtual_control(struct driver *d, unsigned slot, uint32_t code,
+	const struct driver_bytes *in, driver_done_fn done, void *userdata) {
+	(void)slot, (void)code, (void)in;
+	struct driver_result result = { .status = STATUS_UNSUPPORTED };
 	decide_at_once(d, &result, done, userdata);
 }
 
@@ -476,6 +488,7 @@ const struct driver_ops driver_virtual = {
 	.power_off = virtual_power_off,
 	.set_protocol = virtual_set_protocol,
 	.transmit = virtual_transmit,
+	.known = virtual_known,
 	.control = virtual_control,
 	.get_attrib = virtual_get_attrib,
 	.describe = virtual_describe,

@@ -77,9 +77,11 @@ PROCESS_PROGRAMS = $(patsubst tests/process/%.c,$(T)/%,$(filter-out tests/proces
 PROCESS_TESTS = $(wildcard tests/process/*.sh)
 
 $(filter $(T)/pcsc-%,$(PROCESS_PROGRAMS)): $(B)/obj/tests/process/pcsc.o
+# library-* are linked with the library as any program is.
+$(filter $(T)/library-%,$(PROCESS_PROGRAMS)): $(B)/libpcsclite.so.1
 $(PROCESS_PROGRAMS): $(T)/%: $(B)/obj/tests/process/%.o
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) -ldl -lpthread
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o %.so.1,$^) -ldl -lpthread
 
 check-unit: $(UNIT_TESTS) $(M)/test-card $(M)/test-reader
 	@mkdir -p build

@@ -23,9 +23,12 @@ HERE = os.environ["HERE"]
 SANITIZED = "address" in os.environ.get("SANITIZE", "")
 LIBRARY = os.path.join(B, "libpcsclite.so.1")
 DIR = tempfile.mkdtemp(prefix="process.", dir=os.environ.get("TMPDIR"))
-RUN = os.path.join(DIR, "run")
 os.chmod(DIR, 0o755)
-os.mkdir(RUN, 0o755)
+if "CHILD_OF" in os.environ:  # see child()
+    RUN = os.environ["CHILD_OF"]
+else:
+    RUN = os.path.join(DIR, "run")
+    os.mkdir(RUN, 0o755)
 os.environ["IFDHANDLER_PATH"] = RUN
 
 # ---- TAP ----
@@ -182,6 +185,12 @@ def start(*command, **options):
     process = subprocess.Popen(command, **{"stdin": subprocess.DEVNULL, **options})
     _processes.append(process)
     return process
+
+
+def child(program, *arguments, **options):
+    """A process of its own for a Python program that begins with `from process import *`: a client among others."""
+    environment = dict(os.environ, CHILD_OF=RUN, PYTHONPATH=HERE, PYTHONDONTWRITEBYTECODE="1")
+    return start(sys.executable, "-c", program, *arguments, env=environment, stdout=subprocess.PIPE, text=True, **options)
 
 
 def output(*command, limit=20, **options):
@@ -489,3 +498,80 @@ def instance_of(node):
 
 def usb_handler(node, *options, wait=True):
     return Handler(instance_of(node), "--device", node, *options, wait=wait)
+
+
+# ---- programs in C that use the library ----
+
+TOP = os.path.dirname(os.path.dirname(HERE))
+
+
+def compile_c(name, *options, to=None):
+    """tests/process/NAME.c compiled; (path, None) or (None, what the compiler says)."""
+    path = os.path.join(DIR, to or name)
+    status, said = output(*os.environ.get("CC", "gcc").split(), "-std=gnu17", "-D_GNU_SOURCE", "-O1", "-Wall", "-Werror",
+                          "-I" + TOP, "-I" + os.path.join(TOP, "client"), "-o", path, os.path.join(HERE, name + ".c"),
+                          *options, limit=60, env={k: v for k, v in os.environ.items() if k != "LD_PRELOAD"})
+    return (path, None) if status == 0 else (None, said)
+
+
+def build_client(*options, to=None, directory=None):
+    """library-client, linked with the library of that directory (default: the build tree)."""
+    directory = directory or B
+    # --no-as-needed and rpath: this library and no other
+    path, said = compile_c("library-client", *options, os.path.join(directory, "libpcsclite.so.1"),
+                           "-Wl,-rpath," + directory, to=to)
+    if not path:
+        bail(f"library-client: {said}")
+    return path
+
+
+# ---- a virtual reader's card ----
+
+
+class VirtualCard:
+    """A card program (vpcd's protocol) at a virtual reader's unix socket: answers as the emulated cards do, as far as
+    CB, EB and EC go."""
+
+    def __init__(self, path, atr=bytes.fromhex("3b80800101")):
+        self.atr = atr
+        self.n_commands = 0
+        self.socket = socket.socket(socket.AF_UNIX)
+        if not wait_for(lambda: self.socket.connect_ex(path) == 0):
+            bail(f"no socket for a card: {path}")
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _receive(self, n):
+        data = b""
+        while len(data) < n:
+            more = self.socket.recv(n - len(data))
+            if not more:
+                raise OSError("closed")
+            data += more
+        return data
+
+    def _answer(self, command):
+        if len(command) == 1:  # power off, on, reset, ATR
+            return self.atr if command[0] == 4 else None
+        self.n_commands += 1
+        number = command[2] << 8 | command[3]
+        if command[1] == 0xCB:
+            return pattern(number)
+        if command[1] == 0xEB:
+            time.sleep(number / 1000)
+            return b"\x90\x00"
+        if command[1] == 0xEC and len(command) > 5:
+            return command[5:5 + command[4]] + b"\x90\x00"
+        return b"\x6d\x00"
+
+    def _run(self):
+        try:
+            while True:
+                answer = self._answer(self._receive(struct.unpack(">H", self._receive(2))[0]))
+                if answer is not None:
+                    self.socket.sendall(struct.pack(">H", len(answer)) + answer)
+        except OSError:
+            pass
+
+    def close(self):
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()

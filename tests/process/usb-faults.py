@@ -1,139 +1,255 @@
 # SPDX-License-Identifier: MIT
 """The part of usb-faults.sh that runs among the readers.
 
-Each fault strikes one command. Answers have lengths that no other command asks for, so an answer that belongs to
-another cannot pass. Readers work at the same time, because many faults are over only when time is.
+Each fault strikes one command. Answers have lengths that the commands around them do not ask for, so an answer that
+belongs to another cannot pass. Readers work at the same time, because many faults are over only when time is.
 """
 import itertools
 import queue
 
 from process import *
 
-# What may come of the command that is struck.
-WORKS, FAILS, EITHER = "works", "fails", "works or fails"
 ERRORS = ("E_NOT_TRANSACTED", "W_RESET_CARD", "W_REMOVED_CARD", "W_UNRESPONSIVE_CARD", "E_READER_UNAVAILABLE",
-          "W_UNPOWERED_CARD", "E_UNSUPPORTED_FEATURE")
-LIMIT = 12.0  # of the command that is struck: the card's time, and what the reader's recovery takes
-RECOVERY = 12.0  # until the reader works again
+          "W_UNPOWERED_CARD", "E_NO_SMARTCARD", "E_UNSUPPORTED_FEATURE")
+LIMIT = 15.0  # of the command that is struck: the card's time, and what the reader's recovery takes
+RECOVERY = 15.0  # until the reader works again
 
-APDU_FAULTS = [
-    ("seq", EITHER), ("seq=0", EITHER), ("slot", EITHER), ("type", EITHER), ("type=81", EITHER), ("status", EITHER),
-    ("status=40", EITHER), ("status=41", EITHER), ("status=01", EITHER), ("error", EITHER),
-    ("chain", EITHER), ("chain=3", EITHER), ("chain=ff", EITHER), ("length", EITHER), ("length=10", EITHER), ("length=0", EITHER), ("stale", EITHER), ("stale=5", EITHER),
-    ("stale=20", EITHER), ("refuse=e0", EITHER), ("refuse=f2", EITHER), ("refuse=fe", EITHER), ("refuse=fb", EITHER),("refuse=00", EITHER), ("refuse=07", EITHER),
-    ("drop", EITHER), ("deaf", EITHER), ("late=1000", EITHER), ("extend", EITHER), ("extend=20", EITHER),
-    ("cut=9", EITHER), ("cut=10", EITHER), ("cut=11", EITHER), ("cut=0", EITHER), ("empty", EITHER), ("pad=4", EITHER),
-    ("surplus=4", EITHER), ("surplus=64", EITHER), ("twin", EITHER), ("glue", EITHER), ("split=5:50", EITHER), ("split=64:50", EITHER), ("split=10:2000", EITHER),
-    ("garbage=1", EITHER), ("garbage=32", EITHER), ("garbage=600", EITHER), ("zlp", EITHER), ("zlp=3", EITHER), ("zlp-after", EITHER),
-    ("stall-in", EITHER), ("stall-out", EITHER), ("nak-out", EITHER), ("error-in", EITHER), ("overflow", EITHER),
-]
-TPDU_FAULTS = [
-    ("t1-edc", EITHER), ("t1-edc times=3", EITHER), ("t1-edc times=9", EITHER), ("t1-ns", EITHER), ("t1-nad", EITHER), ("t1-pcb=c4", EITHER), ("t1-pcb=82", EITHER), ("t1-len", EITHER), ("t1-short", EITHER),
-    ("t1-garbage=7", EITHER), ("t1-garbage=300", EITHER), ("t1-lose", EITHER), ("t1-deaf", EITHER), ("t1-parity", EITHER), ("t1-reject", EITHER), ("t1-wtx=2", EITHER),
-    ("t1-wtx=0", EITHER), ("t1-ifs=10", EITHER), ("t1-ifs=0", EITHER), ("t1-ifs=254", EITHER), ("t1-abort", EITHER),
-    ("seq", EITHER), ("drop", EITHER), ("deaf", EITHER), ("cut=11", EITHER), ("length=10", EITHER), ("empty", EITHER), ("stall-in", EITHER), ("stall-out", EITHER), ("garbage=32", EITHER),
-    ("surplus=4", EITHER), ("twin", EITHER), ("refuse=fe", EITHER), ("refuse=fd", EITHER), ("chain=1", EITHER),
-]
-SETUP_FAULTS = [f"{kind} on={on}" for on in ("62", "63", "65") for kind in ("drop", "garbage=32", "stall-in", "refuse=fe", "length", "seq", "empty", "cut=11")]
-SETUP_TPDU_FAULTS = [f"{kind} on={on}" for on in ("61", ) for kind in ("drop", "garbage=32", "stall-in", "refuse=fe", "refuse=07", "length", "seq", "empty", "cut=11")]
+# The reader does something odd or recoverable: the command works in spite of it.
+WORKS = """
+error chain=ff stale stale=5 refuse=e0 refuse=f2 late=1000 extend extend=20 pad=4 surplus=4 surplus=64 twin glue
+split=5:50 split=64:50 split=10:2000 zlp zlp=3 zlp-after
+"""
+# Otherwise it must end, with its own answer or an error.
+ENDS = """
+seq seq=0 slot type type=81 status status=40 status=41 status=42 status=01 status=02 chain chain=3 length length=0
+stale=20 refuse=fe refuse=fb refuse=00 refuse=07 drop deaf cut=9 cut=10 cut=11 cut=0 empty garbage=1 garbage=32
+garbage=600 stall-in stall-out nak-out error-in overflow
+"""
+TPDU_WORKS = """
+t1-edc t1-ns t1-nad t1-pcb=c4 t1-pcb=82 t1-len t1-short t1-garbage=7 t1-garbage=300 t1-lose t1-parity t1-reject
+t1-wtx=2 t1-ifs=10 t1-ifs=254 chain=1 surplus=4 twin length=10 empty
+"""
+TPDU_ENDS = """
+t1-edc,times=3 t1-edc,times=9 t1-deaf t1-wtx=0 t1-ifs=0 t1-abort
+seq drop deaf cut=11 stall-in stall-out garbage=32 refuse=fe refuse=fd status=42
+"""
+# In the middle of an APDU of many messages.
+CHAIN_WORKS = "stale late=500 extend split=5:50 zlp twin surplus=4"
+CHAIN_ENDS = "chain=0 chain=1 chain=2 chain=10 drop seq refuse=fb cut=11 empty stall-in garbage=32 length"
+# What a connect, a disconnect or a moved card needs. A power-up that is not answered has 60 s: too long for here.
+POWER_ON = "stall-in refuse=fe refuse=fb length empty"
+POWER_OFF = "drop garbage=32 stall-in refuse=fe length seq empty cut=11"
+STATUS = "drop garbage=32 stall-in refuse=fe length seq empty cut=11 status=c0"
+PARAMETERS = "drop garbage=32 stall-in refuse=fe refuse=07 length seq empty cut=11"
 
-lengths = itertools.count(20)
-T=time.monotonic()
+lengths = itertools.count()
+
+
+def length():
+    return 20 + next(lengths) % 200
 
 
 def recover(context, name, card):
-    """Until a command is answered: (seconds, None) or (seconds, what is wrong)."""
+    """As programs do: again, reconnect, connect. (seconds, what is wrong or None)"""
     start = time.monotonic()
-    said = "nothing"
+    said = None
     while time.monotonic() < start + RECOVERY:
-        n = 20 + next(lengths) % 200
+        n = length()
         outcome = call(card.transmit, give(n)) if card else None
-        if outcome and outcome.value is not None:
-            took = time.monotonic() - start
-            return took, card, None if outcome.value == pattern(n) else f"foreign data: {outcome}"
-        if outcome and outcome.hangs:
-            break
-        said = outcome
+        if outcome and (outcome.value is not None or outcome.hangs):
+            right = outcome.value == pattern(n)
+            return time.monotonic() - start, None if right else f"the next command: {outcome}"
+        said = outcome or said
         how = RESET if outcome and outcome.code == "W_UNRESPONSIVE_CARD" else LEAVE
-        outcome = call(card.reconnect, SHARED, T0 | T1, how) if card else call(context.connect, name)
-        if outcome.error and outcome.error.name != "W_RESET_CARD":
+        outcome = call(card.reconnect, SHARED, T1, how) if card else call(context.connect, name)
+        if outcome.hangs:
+            break
+        if outcome.error:
             said = outcome
-            time.sleep(0.1)
             card = None
+            time.sleep(0.1)
         elif not card:
             card = outcome.value
-    return time.monotonic() - start, card, f"last: {said}"
+    return time.monotonic() - start, f"last: {said}"
 
 
-def strike(reader, name, handler, fault, expected):
+def verdict(reader, handler, text, good, context, card, *details):
+    model("faults", reader, "clear")
+    took, wrong = recover(context, handler.name, card)
+    ok(good and not wrong and handler.is_alive(), text, *details, f"recovery took {took:.1f} s: {wrong}", handler.said)
+    call(context.release)
+    if wrong:  # the faults that are left for this reader are to be judged by themselves
+        model("card", reader, 0, "out")
+        time.sleep(0.2)
+        model("card", reader, 0, "in")
+
+
+def prepare(reader, handler, fault, on):
     context = Context()
-    connected = call(context.connect, name)
-    card = connected.value
-    n = 20 + next(lengths) % 200
-    outcome = call(card.transmit, give(n)) if card else connected
-    if outcome.value != pattern(n):
-        ok(False, f"{fault}: a command before the fault works", outcome)
+    card = call(context.connect, handler.name).value
+    n = length()
+    outcome = call(card.transmit, give(n)) if card else None
+    ready = outcome and outcome.value == pattern(n)
+    if not ready:
+        ok(False, f"{fault}: a command before the fault works", outcome, handler.said)
+    words = fault.replace(",", " ").split()
+    model("fault", reader, *words, *([] if fault.startswith("t1-") else [f"on={on}"]))
+    return context, card if ready else None
+
+
+def strike(reader, handler, fault, works):
+    context, card = prepare(reader, handler, fault, "6f")
+    if not card:
         return
-    on = "" if "on=" in fault or fault.startswith(("t1-", "control", "interrupt")) else " on=6f"
-    model("fault", reader, fault + on)
-    n = 20 + next(lengths) % 200
+    n = length()
     outcome = call(card.transmit, give(n), limit=LIMIT)
-    model("faults", reader, "clear")
-    came = WORKS if outcome.value == pattern(n) else FAILS if outcome.code in ERRORS else "what must not be"
-    took, card, wrong = recover(context, name, card)
-    ok(expected in (came, EITHER) and came != "what must not be" and not wrong and handler.is_alive(),
-       f"{fault}: {expected}, and then the reader works again",
-       f"the command: {came}: {outcome}", f"recovery took {took:.1f} s: {wrong}", handler.said)
-    print(f"# {T and time.monotonic() - T:.1f} {reader} {fault}: {outcome!s:.60}; recovery {took:.2f}",flush=True)
-    call(context.release)
+    worked = outcome.value == pattern(n)
+    verdict(reader, handler, f"{fault}: the command {'works' if works else 'ends'}, and so does the next",
+            worked or not works and outcome.code in ERRORS, context, card, f"the command: {outcome}")
 
 
-def strike_setup(reader, name, handler, fault, _):
-    """A fault in what a connect or a reset needs."""
+def cut_short(reader, handler, fault, _):
+    """The reader says itself that its answer is shorter: nothing can tell, but nothing else gets in."""
+    context, card = prepare(reader, handler, fault, "6f")
+    if not card:
+        return
+    outcome = call(card.transmit, give(100), limit=LIMIT)
+    verdict(reader, handler, f"{fault}: the command's own answer is cut, and the next is not",
+            outcome.value == pattern(100)[:16], context, card, f"the command: {outcome}")
+
+
+def strike_chain(reader, handler, fault, works):
+    context, card = prepare(reader, handler, f"{fault},skip=5", "6f")
+    if not card:
+        return
+    data = pattern(600)[:600]
+    outcome = call(card.transmit, echo(data, True), limit=LIMIT)
+    worked = outcome.value == pattern(600)
+    verdict(reader, handler, f"{fault} within an APDU of many messages: it {'works' if works else 'ends'}, and so does "
+            "the next", worked or not works and outcome.code in ERRORS, context, card, f"the command: {outcome!s:.100}")
+
+
+def strike_connect(reader, handler, fault, on):
     context = Context()
-    card = call(context.connect, name).value
-    if card:
-        card.disconnect(UNPOWER)
-    model("fault", reader, fault)
-    outcome = call(context.connect, name, limit=LIMIT)
-    n = 20 + next(lengths) % 200
-    model("faults", reader, "clear")
-    proper = outcome.value or outcome.code in ERRORS
-    took, card, wrong = recover(context, name, outcome.value)
-    ok(proper and not wrong and handler.is_alive(), f"{fault}: connecting works or fails, and then the reader works again",
-       f"connecting: {outcome}", f"recovery took {took:.1f} s: {wrong}", handler.said)
-    print(f"# {T and time.monotonic() - T:.1f} {reader} {fault}: {outcome!s:.60}; recovery {took:.2f}",flush=True)
-    call(context.release)
+    outcome = call(context.connect, handler.name)
+    if outcome.value:
+        outcome.value.disconnect(UNPOWER)
+    model("fault", reader, fault, f"on={on}")
+    outcome = call(context.connect, handler.name, limit=LIMIT)
+    struck = on == "61" or model("faults", reader, "clear") is not None
+    verdict(reader, handler, f"{fault} on={on}: connecting works or fails, and then the reader works",
+            struck and (outcome.value or outcome.code in ERRORS), context, outcome.value, f"connecting: {outcome}")
+
+
+def strike_disconnect(reader, handler, fault, on):
+    context, card = prepare(reader, handler, fault, on)
+    if not card:
+        return
+    outcome = call(card.disconnect, UNPOWER, limit=LIMIT)
+    verdict(reader, handler, f"{fault} on={on}: disconnecting ends, and then the reader works", not outcome.hangs, context,
+            None, f"disconnecting: {outcome}")
+
+
+def strike_status(reader, handler, fault, on):
+    context, card = prepare(reader, handler, fault, on)
+    if not card:
+        return
+    card.disconnect()
+    model("card", reader, 0, "out")
+    time.sleep(0.2)
+    model("card", reader, 0, "in")
+    verdict(reader, handler, f"{fault} on={on}: a card that went and came is found", True, context, None)
+
+
+def strike_polled(reader, handler, fault, on):
+    """Without an interrupt endpoint the status is asked every 0.4 s: while a card has power."""
+    context, card = prepare(reader, handler, fault, on)
+    if not card:
+        return
+    model("wait", reader, "slot_status", count(reader)["slot_status"] + 3)
+    verdict(reader, handler, f"{fault} on={on}: a reader without interrupts goes on", True, context, card)
 
 
 def worker(reader, handler, work):
     while True:
         try:
-            function, fault, expected = work.get_nowait()
+            function, fault, argument = work.get_nowait()
         except queue.Empty:
             return
         if not handler.is_alive():
-            ok(False, f"{handler.instance} lives", handler.said)
+            ok(False, f"{handler.instance} lives when {fault} is to strike", handler.said)
             return
-        function(reader, handler.name, handler, fault, expected)
+        function(reader, handler, fault, argument)
 
 
-readers = [(i, usb_handler(node)) for i, node in enumerate(nodes())]
-n_apdu, n_tpdu = int(os.environ["APDU_READERS"]), int(os.environ["TPDU_READERS"])
+def interrupts(reader, handler):
+    """Trouble at the interrupt endpoint: a card is seen to go and to come all the same."""
+    context = Context()
+    for fault in ("interrupt-error", "interrupt-error=3", "interrupt-stall"):
+        model("fault", reader, fault)
+        for how, bit in (("out", EMPTY), ("in", PRESENT)):
+            model("card", reader, 0, how)
+            ok(context.await_state(handler.name, bit), f"{fault}: the card is seen going {how}", handler.said)
+    for bytes_ in ("ff", "50", "50 00", "50 ff", "51 00 00 00", "00 03", "50 03 03 03 03", "aa " * 8):
+        model("interrupt", reader, 0, *bytes_.split())
+    card = context.connect(handler.name)
+    same(call(card.transmit, give(33)).value, pattern(33), "senseless notifications do no harm", handler.said)
+
+
+def neighbours(reader, handler):
+    """What happens in one slot is not seen in the other."""
+    context = Context()
+    first, second = (context.connect(name) for name in handler.names)
+    model("fault", reader, "drop", "on=6f", "slot=1")
+    struck = Call(second.transmit, give(30))
+    time.sleep(0.2)
+    outcome = call(first.transmit, give(31))
+    same(outcome.value, pattern(31), "a slot works while another does not answer", outcome)
+    ok(struck.join(LIMIT).code in ERRORS, "the other one's command fails", struck.outcome)
+    took, wrong = recover(context, handler.names[1], second)
+    ok(not wrong, "and then works", wrong, handler.said)
+    same(call(first.transmit, give(32)).value, pattern(32), "the first one was not reset")
+    context.release()
+
+
+def speeds(reader, node):
+    """GET_DATA_RATES that fails is no table, and no obstacle."""
+    for fault in ("control-stall=3", "control-short=3", "control-short=0"):
+        model("fault", reader, fault)
+        handler = usb_handler(node)
+        outcome = call(Context().connect, handler.name)
+        ok(outcome.value, f"{fault}: the reader works", outcome, handler.said)
+        same(handler.stop(), 0, f"{fault}: its handler ends")
+        model("faults", reader, "clear")
+
+
+def work_of(*jobs):
+    work = queue.Queue()
+    for function, faults, argument in jobs:
+        for fault in faults.split():
+            work.put((function, fault, argument))
+    return work
+
+
+kinds = os.environ["READERS"].split()
+work = {
+    "generic-ext-apdu": work_of((strike, ENDS, False), (strike, WORKS, True), (cut_short, "length=10", None),
+                                (strike_connect, POWER_ON, "62"), (strike_disconnect, POWER_OFF, "63"),
+                                (strike_status, STATUS, "65")),
+    "generic-tpdu-autopps": work_of((strike_connect, PARAMETERS, "61"), (strike, TPDU_ENDS, False),
+                                    (strike, TPDU_WORKS, True)),
+    "ext-apdu-64": work_of((strike_chain, CHAIN_ENDS, False), (strike_chain, CHAIN_WORKS, True)),
+    "tpdu-no-interrupt": work_of((strike_polled, STATUS, "65")),
+}
+handlers = [usb_handler(node) for node in nodes()[:-1]]
 library()
-apdu, tpdu = queue.Queue(), queue.Queue()
-for fault, expected in APDU_FAULTS:
-    apdu.put((strike, fault, expected))
-for fault in SETUP_FAULTS:
-    apdu.put((strike_setup, fault, None))
-for fault, expected in TPDU_FAULTS:
-    tpdu.put((strike, fault, expected))
-for fault in SETUP_TPDU_FAULTS:
-    tpdu.put((strike_setup, fault, None))
-threads = [threading.Thread(target=worker, args=(i, handler, apdu if i < n_apdu else tpdu))
-           for i, handler in readers[:n_apdu + n_tpdu]]
+threads = [threading.Thread(target=worker, args=(i, handler, work[kind]))
+           for i, (kind, handler) in enumerate(zip(kinds, handlers))]
 for thread in threads:
     thread.start()
+neighbours(len(kinds), handlers[len(kinds)])
+speeds(len(kinds) + 1, nodes()[-1])
 for thread in threads:
     thread.join()
+interrupts(0, handlers[0])
 finish()

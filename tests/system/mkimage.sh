@@ -19,9 +19,9 @@ if [ "${1:-}" = -f ]; then
 fi
 dir=${1:?usage: mkimage.sh [-f] DIR}
 
-packages="linux-image-amd64 initramfs-tools zstd systemd-sysv udev dbus libpam-systemd libnss-systemd polkitd login passwd kmod
-	util-linux acl iproute2 procps psmisc usbutils strace openssl opensc pcscd libccid pcsc-tools libusb-1.0-0
-	python3 python3-pyscard"
+packages="linux-image-amd64 initramfs-tools zstd systemd-sysv udev dbus libpam-systemd libnss-systemd
+	polkitd login passwd kmod util-linux acl iproute2 procps psmisc usbutils strace openssl opensc pcscd
+	libccid pcsc-tools libusb-1.0-0 python3 python3-pyscard"
 size=2500M # chosen: the tree is below 700 MiB; the file is sparse
 release=$(. /etc/os-release && echo "$VERSION_CODENAME")
 stamp=$({ cat "$here/mkimage.sh" "$here/in-vm/agent.py"; echo "$release"; } |

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The system level of the tests: run.py [--build DIR] [--payload TREE] [--helper FILE]... [--container] [--list] [NAME...]
+"""run.py [--build DIR] [--payload TREE] [--helper FILE]... [--container] [--list] [NAME...]: the system tests.
 
 Runs every function test_* of tests/system/test_*.py in a VM, or with --container those of ctest_*.py in a container,
 each in a machine of its own. TREE is what `make install DESTDIR=TREE` made; without it only the modules run that say

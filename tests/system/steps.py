@@ -135,10 +135,14 @@ def left_over(machine):
     return machine.run(script + '\ntrue')
 
 
-def await_nothing_left(machine, timeout=20):
+def await_gone(machine, timeout=20):
+    """Waits until no reader is registered and none of our units is left."""
+    machine.wait_for(f'! compgen -G "{RUN}/*.[rs]*" && test -z "$({LEFT_OVER["units"]})"', timeout)
+
+
+def await_nothing_left(machine):
     """After the last reader has gone: everything of it goes, soon."""
-    machine.try_run(f'until ! compgen -G "{RUN}/*.[rs]*" && [ -z "$({LEFT_OVER["units"]})" ] || '
-                    f'[ $SECONDS -gt {timeout} ]; do sleep 0.2; done', timeout + 30)
+    await_gone(machine)
     found = left_over(machine)
     assert not found, f'left over: {found}'
 

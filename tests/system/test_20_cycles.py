@@ -3,7 +3,7 @@
 import random
 import time
 
-from steps import (OK, ONE_SECOND, await_line, await_nothing_left, await_readers, lines, lines_of_ours, list_readers,
+from steps import (OK, ONE_SECOND, await_gone, await_line, await_nothing_left, await_readers, lines, lines_of_ours, list_readers,
                    opensc_atr, tool)
 
 CYCLES = 30
@@ -27,8 +27,9 @@ def test_cycles(vm):
         if cycle % 10 == 0:
             opensc_atr(vm)
         vm.unplug()
-        await_nothing_left(vm)
+        await_gone(vm)
         await_line(vm, '/tmp/use.log', 'NO_READERS_AVAILABLE', cycle + 2)
+    await_nothing_left(vm)
     time.sleep(1.5)  # the program that lists once a second sees the end
 
     listed, pnp, used = (lines(vm.run(f'cat /tmp/{name}.log')) for name in ('list', 'pnp', 'use'))
@@ -82,12 +83,12 @@ def test_unplugged_in_use(vm):
     for _ in range(10):
         vm.plug()
         await_readers(vm, 1)
-        work = vm.start(tool('watch.py', 'work', '', '00a4040007a0000000790100', 100000))
+        work = vm.start(tool('watch.py', 'work', '', '00a4040007a0000000790100', 0))
         vm.wait_for('pgrep -x ifdhandler')
         time.sleep(0.7)
         vm.unplug()
         await_nothing_left(vm)
-        seen = lines(work.kill())
+        seen = lines(work.wait()[1])
         assert seen[0]['code'] == OK and seen[-1]['done'] > 0, seen[:3]
         errors = {line['code'] for line in seen[1:-1]}
         assert errors and not errors & set(NEVER), errors

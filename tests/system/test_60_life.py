@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Crashes, stops, detaching and shutting down."""
 import json
+import time
 
-from steps import (OK, ONE_SECOND, Emulated, await_nothing_left, await_readers, figure, instances, is_active, lines,
-                   list_readers, main_pid, node_of, opensc_atr, pcsc, reader_name, service, tool)
+from steps import (ATR, OK, ONE_SECOND, Emulated, await_line, await_nothing_left, await_readers, figure, instances,
+                   is_active, lines, list_readers, main_pid, node_of, opensc_atr, pcsc, reader_name, service, tool)
 
 LONG_COMMAND = '00ed0064'  # the model's card answers after 10 s, with a time extension every 100 ms
 
@@ -38,6 +39,9 @@ def test_hung_command_holds_up_nobody(vm):
     vm.run('sleep 1')
     listing = pcsc(vm, 'list')[0]
     assert listing['code'] == OK and len(listing['readers']) == 2 and listing['seconds'] < 0.5, listing
+    begin = time.monotonic()
+    assert vm.run('opensc-tool -l', 20).count('[CCID Interface]') == 2
+    figure(f'opensc-tool -l beside a hung reader: {time.monotonic() - begin:.1f} s')
     opensc_atr(vm)
     vm.run(f'systemctl kill -s KILL {service(victim)}')
     hung.wait()
@@ -106,15 +110,15 @@ def test_status(vm):
     vm.plug()
     instance, = await_readers(vm, 1)
     name, = list_readers(vm)
-    watcher = vm.start(tool('watch.py', 'card', ''))
-    opensc_atr(vm)
+    worker = vm.start(f'{tool("watch.py", "work", "", "00a4040007a0000000790100", 0)} > /tmp/work.log')
+    await_line(vm, '/tmp/work.log', 'connect')
     assert name in vm.run('reader-ctl list')
     json.loads(vm.run('reader-ctl list --json'))
     status = vm.run('reader-ctl status')
-    pid = vm.run('pgrep -f "watch.py card"').split()[0]
-    for word in (name, service(instance), 'python3', pid, '3B 7A 18 00 00 73 66 74 65 20 63 64 31 34 34'):
+    pid = vm.run('pgrep -fo "python3 .*watch.py"')
+    for word in (name, service(instance), ATR.replace(':', ' '), 'watch.py', f'pid {pid}', 'root', 'shared'):
         assert word.lower() in status.lower(), f'no {word} in:\n{status}'
     json.loads(vm.run('reader-ctl status --json'))
     answer = vm.run(f'reader-ctl apdu "{name}" 00a4040007a0000000790100')
     assert '61' in answer, answer
-    watcher.kill()
+    worker.kill()

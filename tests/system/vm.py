@@ -47,7 +47,8 @@ def qemu_arguments(store, run, frozen, disk):
     root = f'file={disk},format=qcow2' if disk else f'file={frozen}/disk.qcow2,format=qcow2,snapshot=on'
     arguments = [
         'qemu-system-x86_64', '-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2', '-m', str(MEMORY_MIB),
-        '-display', 'none', '-no-reboot', '-nodefaults', '-name', 'vm,debug-threads=on', '-kernel', kernel, '-initrd', initrd,
+        '-display', 'none', '-no-reboot', '-nodefaults', '-name', 'vm,debug-threads=on',
+        '-kernel', kernel, '-initrd', initrd,
         # a kernel in trouble ends QEMU at once, instead of one timeout for each command
         '-append', 'root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 oops=panic panic=-1',
         '-drive', root + ',if=none,id=root', '-device', 'virtio-blk-pci,drive=root,addr=4',

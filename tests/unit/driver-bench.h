@@ -58,6 +58,7 @@ struct bench {
 	int done;
 	struct driver_result result;
 	uint8_t data[4096];
+	uint8_t known[DRIVER_MAX_ATTRIB];
 };
 
 /* A bench with a reader of these features and message length, one slot, and a card in it. */

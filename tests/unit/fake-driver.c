@@ -99,6 +99,19 @@ static void fake_transmit(struct driver *d, unsigned slot, uint32_t protocol,
 	echo(d, 'X', apdu, done, userdata);
 }
 
+/* Code 1 is known without the device, 2 is not known at all. */
+static enum status fake_known(
+	struct driver *d, unsigned slot, uint32_t code, uint8_t *buf, size_t *ret_len) {
+	(void)d, (void)slot;
+	if (code == 2)
+		return STATUS_UNSUPPORTED;
+	if (code != 1)
+		return STATUS_STARTING;
+	memcpy(buf, "known", 5);
+	*ret_len = 5;
+	return STATUS_OK;
+}
+
 static void fake_control(struct driver *d, unsigned slot, uint32_t code,
 	const struct driver_bytes *in, driver_done_fn done, void *userdata) {
 	(void)slot, (void)code;
@@ -137,6 +150,7 @@ const struct driver_ops fake_driver_ops = {
 	.power_off = fake_power_off,
 	.set_protocol = fake_set_protocol,
 	.transmit = fake_transmit,
+	.known = fake_known,
 	.control = fake_control,
 	.get_attrib = fake_get_attrib,
 	.describe = fake_describe,

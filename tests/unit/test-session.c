@@ -299,6 +299,26 @@ static void commands_of_two_clients_do_not_mix(void **state) {
 	assert_int_equal(b.data[4], 1);
 }
 
+/* Programs connect directly to every reader and ask for its features when they list: a command of somebody
+ * else that takes for ever must not hold them up. */
+static void a_hung_command_holds_up_no_listing(void **state) {
+	(void)state;
+	uint8_t known[4] = { 1 }, foreign[4] = { 2 }, device[4] = { 3 };
+	connect_as(&a, SHARE_SHARED, 3);
+	driver->hold = 1;
+	assert_int_equal(transmit(&a, PROTOCOL_T1), -1);
+	assert_int_equal(connect_as(&b, SHARE_DIRECT, 0), STATUS_OK);
+	assert_int_equal(ask(&b, MESSAGE_CONTROL, known, 4), STATUS_OK);
+	assert_memory_equal(b.data, "known", 5);
+	assert_int_equal(ask(&b, MESSAGE_CONTROL, foreign, 4), STATUS_UNSUPPORTED);
+	assert_int_equal(ask(&b, MESSAGE_CONTROL, device, 4), -1);
+	assert_int_equal(connect_as(&c, SHARE_SHARED, 3), -1);
+	driver->hold = 0;
+	fake_driver_finish(driver);
+	assert_int_equal(b.reply.status, STATUS_OK);
+	assert_int_equal(c.reply.status, STATUS_OK);
+}
+
 /* ---- transactions ---- */
 
 /* PCSC-107, PCSC-108, PCSC-109 */
@@ -671,6 +691,7 @@ int main(void) {
 		WITH_CARD(transmit_checks_the_protocol),
 		CASE(transmit_without_a_card),
 		WITH_CARD(commands_of_two_clients_do_not_mix),
+		WITH_CARD(a_hung_command_holds_up_no_listing),
 		WITH_CARD(a_transaction_makes_others_wait),
 		WITH_CARD(no_blocking_fails_at_once_but_for_begin),
 		WITH_CARD(waiters_are_served_in_order),

@@ -8,8 +8,8 @@
                          command, disconnect
     watch.py card NAME   blocked in SCardGetStatusChange on that reader (a part of its name)
     watch.py work NAME HEX [N]
-                         one connection, the command again and again (N times), a line for each code but success and a
-                         last one with the number and the longest time
+                         one connection, the command again and again (N times, 0: without end) until one fails; a line
+                         for that, and a last one with the number and the longest time
 """
 import signal
 import sys
@@ -86,6 +86,7 @@ def work(context, part, command, times='0'):
             done += 1
             if code != OK:
                 tell(call='transmit', code=code, seconds=seconds)
+                return
     finally:
         tell(call='end', done=done, longest=longest)
 

@@ -9,7 +9,8 @@ As a program it makes single calls, each with its code and time as a line of JSO
     winscard.py apdu READER HEX...    one connection, one line for each command
     winscard.py until READER SECONDS  connects again and again until it succeeds: a line for first and last code
 
-READER is a part of the name; the first that has it counts ('' is any). LIBRARY in the environment names another library.
+READER is a part of the name; the first that has it counts ('' is any). LIBRARY in the environment names another
+library.
 """
 import ctypes
 import json
@@ -119,7 +120,9 @@ def timed(function, *arguments):
 
 
 def tell(**fields):
-    print(json.dumps({'time': round(time.clock_gettime(time.CLOCK_BOOTTIME), 3), **fields}), flush=True)
+    line = json.dumps({'time': round(time.clock_gettime(time.CLOCK_BOOTTIME), 3), **fields})
+    sys.stdout.write(line + '\n')  # whole, whenever a signal comes
+    sys.stdout.flush()
 
 
 def find(context, part):
