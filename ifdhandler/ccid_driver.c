@@ -36,8 +36,15 @@ void ccid_slot_fail(struct ccid_slot *slot, enum status status) {
 
 static void on_command(void *userdata, const struct ccid_reply *reply, int error) {
 	struct ccid_slot *slot = userdata;
+	int had = slot->present;
 	if (reply)
 		ccid_presence_see(slot, reply->icc);
+	/* A command's word alone is not believed for good: readers have been seen to say so once too
+	 * often, and no notification would ever correct it. */
+	if (reply && reply->icc == CCID_ICC_ABSENT && had && slot->driver->phase == CCID_READY) {
+		slot->retell = 1;
+		ccid_presence_ask(slot);
+	}
 	slot->step(slot, reply, error);
 }
 

@@ -45,6 +45,7 @@ struct ccid_slot {
 	int unclean; /* may have power although we did not give it */
 	int moved;   /* the reader told of a change that the slot's status cannot show */
 	int watched;
+	int again;       /* something moved while its status was being asked: ask once more */
 	int retell;      /* presence is to be told at the next look, whatever it is */
 	uint8_t voltage; /* bPowerSelect that worked */
 	uint8_t atr_bytes[DRIVER_MAX_ATR];

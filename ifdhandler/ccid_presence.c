@@ -57,6 +57,10 @@ static void on_status(void *userdata, const struct ccid_reply *reply, int error)
 	(void)error; /* the engine has seen to it */
 	int moved = slot->moved;
 	slot->moved = 0;
+	if (slot->again && driver->phase == CCID_READY) {
+		slot->again = 0;
+		ccid_presence_ask(slot);
+	}
 	if (!reply || driver->phase != CCID_READY)
 		return;
 	int same = slot->present && reply->icc != CCID_ICC_ABSENT && !slot->powered && !slot->busy;
@@ -67,8 +71,11 @@ static void on_status(void *userdata, const struct ccid_reply *reply, int error)
 }
 
 void ccid_presence_ask(struct ccid_slot *slot) {
-	if (!ccid_is_at_rest(&slot->status))
+	/* The answer that is under way may have been made before what we ask about. */
+	if (!ccid_is_at_rest(&slot->status)) {
+		slot->again = 1;
 		return;
+	}
 	slot->status = (struct ccid_command){
 		.request = ccid_msg_plain(CCID_GET_SLOT_STATUS),
 		.slot = slot->index,

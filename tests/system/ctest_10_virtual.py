@@ -67,9 +67,9 @@ def test_crash_loop_is_given_up(container):
     container.put(f'/run/systemd/system/{UNIT}.service.d/test.conf',
                   b'[Service]\nType=exec\nExecStart=\nExecStart=/bin/sh -c "kill -9 $$$$"\n')
     container.run(f'systemctl daemon-reload; systemctl start {UNIT}.socket')
+    cursor = container.cursor()
     answer = pcsc(container, 'connect')[0]
     assert answer['code'] != OK and answer['seconds'] < 12, answer
-    cursor = container.cursor()
     container.wait_for(f'! systemctl -q is-active {UNIT}.socket', 30)
     assert list_readers(container) == []
     gone = [line for line in lines_of_ours(container, cursor) if 'is gone' in line[2]]

@@ -125,7 +125,7 @@ LEFT_OVER = {
     'jobs': 'systemctl list-jobs --no-legend --plain',
     'processes': 'pgrep -ax ifdhandler',
     'files': f'find {RUN} -name "*.reader" -o -name "*.sock" -o -type s -o -type l -o -path "*/detached/*"',
-    'nodes': 'find /dev/bus/usb -group ifdhandler',
+    'nodes': 'find /dev/bus/usb -group ifdhandler 2>/dev/null',
 }
 
 

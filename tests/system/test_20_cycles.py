@@ -3,8 +3,8 @@
 import random
 import time
 
-from steps import (OK, ONE_SECOND, await_gone, await_line, await_nothing_left, await_readers, lines, lines_of_ours, list_readers,
-                   opensc_atr, tool)
+from steps import (OK, ONE_SECOND, await_gone, await_line, await_nothing_left, await_readers, lines, lines_of_ours,
+                   list_readers, opensc_atr, tool)
 
 CYCLES = 30
 NEVER = ('SCARD_E_NO_SERVICE', 'SCARD_E_SERVICE_STOPPED', 'SCARD_F_COMM_ERROR')

@@ -37,8 +37,23 @@ static void power_lost_in_an_exchange(void **state) {
 	assert_int_equal(bench_power(b, 0, DRIVER_COLD), STATUS_OK);
 	assert_int_equal(bench_protocol(b, 0, PROTOCOL_T0), STATUS_OK);
 	b->lost_power = ABSENT;
+	b->cards[0].icc = ABSENT;
 	assert_int_equal(bench_transmit(b, 0, PROTOCOL_T0), STATUS_CARD_REMOVED);
+	fake_run_for(b->event, 100);
 	assert_int_equal(b->present[0], 0);
+	bench_free(b);
+}
+
+/* A command's word that the card is gone is not believed for good: nothing would ever correct it. */
+static void absent_by_mistake(void **state) {
+	(void)state;
+	struct bench *b = bench_powered(CCID_FEATURE_TPDU, NULL, 0);
+	assert_int_equal(bench_protocol(b, 0, PROTOCOL_T0), STATUS_OK);
+	b->lost_power = ABSENT;
+	assert_int_equal(bench_transmit(b, 0, PROTOCOL_T0), STATUS_CARD_REMOVED);
+	b->lost_power = 0;
+	fake_run_for(b->event, 100);
+	assert_int_equal(b->present[0], 1);
 	bench_free(b);
 }
 
@@ -232,6 +247,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_transfer_each_way),
 		cmocka_unit_test(power_lost_in_an_exchange),
+		cmocka_unit_test(absent_by_mistake),
 		cmocka_unit_test(disturbed_exchange),
 		cmocka_unit_test(unplugged),
 		cmocka_unit_test(unplugged_while_opening),
