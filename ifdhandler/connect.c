@@ -7,7 +7,10 @@
  */
 #include "ifdhandler/connect.h"
 
-enum { PROTOCOLS = PROTOCOL_T0 | PROTOCOL_T1 | PROTOCOL_RAW | 0x1000 };
+enum {
+	ANY_PROTOCOL = 0x1000, /* a retired "any" of PC/SC that programs still send */
+	PROTOCOLS = PROTOCOL_T0 | PROTOCOL_T1 | PROTOCOL_RAW | ANY_PROTOCOL,
+};
 
 /* What CONNECT and RECONNECT check of their fields. */
 static enum status check_fields(const struct session_request *request) {
@@ -76,6 +79,18 @@ static void on_connect_power(void *userdata, const struct driver_result *result)
 		session_reply(s, result->status, 0);
 }
 
+/* A shared connect to a card that has power and one of the protocols wanted asks nothing of the card:
+ * programs that list readers do that to each, and a card that thinks for minutes must not hold
+ * them up. */
+static int is_agreed(const struct session *s) {
+	const struct slot *slot = session_slot(s);
+	uint32_t wanted = s->request.number;
+	if (wanted & ANY_PROTOCOL)
+		wanted |= PROTOCOL_T0 | PROTOCOL_T1;
+	return s->request.share == SHARE_SHARED && slot->presence == PRESENCE_PRESENT &&
+		slot->powered && !(wanted & PROTOCOL_RAW) && (wanted & slot->protocol);
+}
+
 enum session_step connect_try(struct session *s) {
 	struct slot *slot = session_slot(s);
 	struct lease *lease = session_lease(s);
@@ -91,7 +106,7 @@ enum session_step connect_try(struct session *s) {
 	if (!lease_is_free_for(lease, &s->holder))
 		return STEP_WAIT;
 	/* Does not need the card: no wait for a command of somebody else either. */
-	if (s->request.share == SHARE_DIRECT)
+	if (s->request.share == SHARE_DIRECT || is_agreed(s))
 		return join(s);
 	if (slot->busy)
 		return STEP_WAIT;

@@ -48,6 +48,7 @@ static const char *presence_name(const struct slot *slot) {
 
 static const char *share_name(unsigned share) {
 	switch (share) {
+	case 0: return "watching";
 	case SHARE_EXCLUSIVE: return "exclusive";
 	case SHARE_DIRECT: return "direct";
 	default: return "shared";
@@ -108,7 +109,8 @@ size_t inspect_text(
 	for (unsigned i = 0; i < service->n_slots; i++) {
 		slot_text(&t, service, i);
 		for (const struct session *s = service->sessions; s; s = s->next)
-			if (s->state == SESSION_CARD && s->slot == i &&
+			if ((s->state == SESSION_WATCH ||
+				    (s->state == SESSION_CARD && s->slot == i)) &&
 				(!who || s->client.uid == who->uid))
 				client_text(&t, s);
 	}

@@ -159,10 +159,15 @@ void slot_power_on(struct slot *slot, enum driver_reset how, driver_done_fn done
 	slot->ops->power_on(slot->driver, slot->number, how, on_power_on, slot);
 }
 
-static void on_power_off(void *userdata, const struct driver_result *result) {
-	struct slot *slot = userdata;
+/* From the first moment on nobody may count on power or protocol. */
+static void power_down(struct slot *slot) {
 	slot->powered = 0;
 	slot->protocol = PROTOCOL_NONE;
+}
+
+static void on_power_off(void *userdata, const struct driver_result *result) {
+	struct slot *slot = userdata;
+	power_down(slot);
 	slot->host->changed(slot->host->userdata, slot);
 	op_end(slot, result);
 }
@@ -174,6 +179,7 @@ void slot_power_off(struct slot *slot, driver_done_fn done, void *userdata) {
 	}
 	op_begin(slot, done, userdata);
 	slot->unpowered = 1;
+	power_down(slot);
 	slot->ops->power_off(slot->driver, slot->number, on_power_off, slot);
 }
 
@@ -186,6 +192,7 @@ static int on_grace(sd_event_source *source, uint64_t usec, void *userdata) {
 	if (slot->busy || slot->used || !slot->powered)
 		return 0;
 	op_begin(slot, NULL, NULL);
+	power_down(slot);
 	slot->ops->power_off(slot->driver, slot->number, on_power_off, slot);
 	return 0;
 }

@@ -507,7 +507,7 @@ static const char *limit_text(const struct socket *s, const struct session_clien
 		return NULL;
 	for (const struct connection *c = s->connections; c; c = c->next)
 		own += c->session && c->session->client.uid == client->uid;
-	return own < SOCKET_MAX_PER_USER ? NULL : "this user has 256 connections to this reader";
+	return own < SOCKET_MAX_PER_USER ? NULL : "this user has 1024 connections to this reader";
 }
 
 static void client_accept(struct socket *s, int fd) {

@@ -13,7 +13,7 @@ enum {
 	/* … of one user who is no administrator: whoever sends as much as he can and reads nothing costs
 	 * a frame in, a frame out and the kernel's send buffer (208 KiB), 336 KiB in all; so many of them
 	 * are 84 MiB, below MemoryMax of the unit. PC/SC programs know a limit of 200 for each reader. */
-	SOCKET_MAX_PER_USER = 256,
+	SOCKET_MAX_PER_USER = 1024,
 	SOCKET_HELLO_MS = 10000, /* a client says hello within this time */
 	SOCKET_UNREAD_MS =
 		30000, /* a client that does not read its answer for so long is dropped */

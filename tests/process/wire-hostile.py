@@ -111,6 +111,13 @@ def memory():
         return [int(line.split()[1]) for line in file if line.startswith("VmRSS")][0]
 
 
+def frugal(good, text, *details):
+    if SANITIZED:
+        skip(text, "a sanitizer keeps what was freed")
+    else:
+        ok(good, text, *details)
+
+
 def descriptors():
     return len(os.listdir(f"/proc/{handler.process.pid}/fd"))
 
@@ -244,7 +251,7 @@ def never_read():
     time.sleep(0.5)
     usable("20 clients that send all they can and never read")
     grown = memory() - before
-    ok(grown < 20 * 400, f"they cost a handler less than 400 kB each ({grown} kB for {sent} bytes)")
+    frugal(grown < 20 * 400, f"they cost the handler less than 400 kB each ({grown} kB for {sent} bytes)")
     for peer in peers:
         peer.socket.close()
     usable("clients that are gone with answers under way")
@@ -260,7 +267,7 @@ def never_read():
         for i in range(3000):
             busy.send(connect(serial=2), frame(DISCONNECT, 3, b"\0"))
             busy.reply(3)
-    ok(memory() - before < 500, "a watcher that never reads does not grow", before, memory)
+    frugal(memory() - before < 500, "a watcher that never reads does not grow", before, memory)
     last = None
     watch.socket.settimeout(1)
     try:

@@ -87,7 +87,8 @@ static void fake_set_protocol(
 
 static void echo(struct driver *d, char call, const struct driver_bytes *in, driver_done_fn done,
 	void *userdata) {
-	memcpy(answer, in->data, in->len);
+	if (in->len)
+		memcpy(answer, in->data, in->len);
 	memcpy(answer + in->len, "\x90\x00", 2);
 	begin(d, call, &(struct driver_result){ .data = answer, .len = in->len + 2 }, done,
 		userdata);

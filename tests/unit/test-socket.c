@@ -600,7 +600,7 @@ static void one_user_cannot_take_all(void **state) {
 		fds[i] = client_of(OTHER_USER);
 		settle();
 	}
-	recv_bye(client_of(OTHER_USER), STATUS_LIMIT, "256 connections");
+	recv_bye(client_of(OTHER_USER), STATUS_LIMIT, "1024 connections");
 	int root = client_connected();
 	close(fds[0]);
 	settle();
