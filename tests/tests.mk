@@ -145,6 +145,6 @@ fuzz:
 	@$(MAKE) --no-print-directory B=build/fuzz CC=clang CFLAGS="$(FUZZ_FLAGS)" $(FUZZ_TARGETS)
 	tests/fuzz/run.sh $(FUZZ_SECONDS) $(SUMMARY) $(FUZZ_TARGETS)
 
-build/fuzz/bin/%: build/fuzz/obj/tests/fuzz/%.o build/fuzz/tests/libfakes.a build/fuzz/libhandler.a
+build/fuzz/bin/%: build/fuzz/obj/tests/fuzz/%.o build/fuzz/tests/libfakes.a build/fuzz/libclient.a build/fuzz/libhandler.a
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer -o $@ $^ build/fuzz/libhandler.a $(HANDLER_LIBS) $(CMOCKA_LIBS)
+	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer -o $@ $^ build/fuzz/libclient.a build/fuzz/libhandler.a $(HANDLER_LIBS) $(CMOCKA_LIBS)
