@@ -96,8 +96,14 @@ static void slot_text(struct text *t, const struct service *service, unsigned nu
 		t->len += service->ops->describe(service->driver, number, at, room);
 }
 
-size_t inspect_text(
-	const struct service *service, const struct session_client *who, char *buf, size_t size) {
+/* Is `s` a client of slot `number` that `asker` may know of? */
+static int is_shown(const struct session *s, unsigned number, const struct session *asker) {
+	int here = s->state == SESSION_WATCH || (s->state == SESSION_CARD && s->slot == number);
+	return here && s != asker && (asker->client.admin || s->client.uid == asker->client.uid);
+}
+
+size_t inspect_text(const struct session *asker, char *buf, size_t size) {
+	const struct service *service = asker->service;
 	struct text t = { buf, size, 0 };
 	buf[0] = 0;
 	line(&t, "driver=%s", service->ops ? service->ops->name : "none");
@@ -109,9 +115,7 @@ size_t inspect_text(
 	for (unsigned i = 0; i < service->n_slots; i++) {
 		slot_text(&t, service, i);
 		for (const struct session *s = service->sessions; s; s = s->next)
-			if ((s->state == SESSION_WATCH ||
-				    (s->state == SESSION_CARD && s->slot == i)) &&
-				(!who || s->client.uid == who->uid))
+			if (is_shown(s, i, asker))
 				client_text(&t, s);
 	}
 	return t.len;

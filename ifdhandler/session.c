@@ -399,8 +399,7 @@ static enum session_step inspect_try(struct session *s) {
 	if (!text)
 		return session_reply(s, STATUS_NO_MEMORY, 0);
 	struct message_reply reply = { .status = STATUS_OK, .tail = (uint8_t *)text };
-	reply.tail_len =
-		inspect_text(s->service, s->client.admin ? NULL : &s->client, text, WIRE_MAX_TEXT);
+	reply.tail_len = inspect_text(s, text, WIRE_MAX_TEXT);
 	reply_send(s, &reply);
 	free(text);
 	return STEP_DONE;

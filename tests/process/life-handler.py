@@ -137,12 +137,39 @@ def stale():
             wrong.append(f"{i}: {len(alive)} alive, {outcome}, {left_over()}")
         for h in handlers:
             h.stop()
-            from process import _handlers
-            _handlers.remove(h)
+            forget(h)
         if left_over():
             wrong.append(f"{i}: left over: {left_over()}")
             break
     ok(not wrong, "of three starts in the same moment one serves", *wrong)
+
+
+def hung():
+    """A handler that does not run at all: nobody waits for it but those who want it, and they not for ever."""
+    handler = Handler("hung", "--driver", "virtual", "--card", "builtin")
+    other, path = program("beside")
+    VirtualCard(path)
+    context = Context()
+    context.await_state(other.name, PRESENT)
+    handler.process.send_signal(signal.SIGSTOP)
+    for _ in range(2):
+        outcome = call(Context().list)
+        ok(outcome.value == [handler.name, other.name] and outcome.took < 0.5, "hung: listing does not wait for it", outcome)
+    state = Call(Context().state, handler.name)
+    connect = Call(Context().connect, handler.name)
+    works(context, other.name, "hung: the other reader works").disconnect()
+    outcome = state.join()
+    ok(outcome.value and outcome.value[0] & UNAVAILABLE and 2 < outcome.took < 5,
+       "hung: its state is: unavailable, after 3 s", outcome)
+    status, said = output(os.path.join(B, "reader-ctl"), "list")
+    ok(status == 0 and handler.name in said, "hung: reader-ctl list shows it", status, said)
+    outcome = connect.join()
+    ok(outcome.code == "E_READER_UNAVAILABLE" and outcome.took < 13, "hung: connecting ends", outcome)
+    handler.process.send_signal(signal.SIGCONT)
+    outcome = call(Context().connect, handler.name)
+    ok(outcome.value, "it goes on: so does the reader", outcome)
+    other.stop()
+    handler.stop()
 
 
 def idle():
@@ -178,5 +205,6 @@ handler, path, card, context = killed()
 started_twice(handler, path, context)
 stopped(handler, path, context)
 stale()
+hung()
 idle()
 finish()

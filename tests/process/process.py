@@ -203,10 +203,17 @@ def output(*command, limit=20, **options):
         return None, (e.stdout or b"").decode(errors="replace")
 
 
-class Handler:
-    """One ifdhandler --socket RUN/INSTANCE.sock OPTION... Another start on the same path: start() again."""
+def forget(handler):
+    """A handler whose end was looked at: finish() does not look at it again."""
+    _handlers.remove(handler)
 
-    def __init__(self, instance, *options, wait=True):
+
+class Handler:
+    """One ifdhandler --socket RUN/INSTANCE.sock OPTION... Another start on the same path: start() again.
+    `prefix`: words before the command, for a program that starts another."""
+
+    def __init__(self, instance, *options, wait=True, prefix=()):
+        self.prefix = prefix
         self.instance = instance
         self.options = options
         self.path = os.path.join(RUN, instance + ".sock")
@@ -221,8 +228,8 @@ class Handler:
             environment["ASAN_OPTIONS"] = environment["HANDLER_ASAN_OPTIONS"]
         before = self._inode()
         with open(self.log, "ab") as log:
-            self.process = start(os.path.join(B, "ifdhandler"), "--socket", self.path, *self.options, stdout=log,
-                                 stderr=log, env=environment)
+            self.process = start(*self.prefix, os.path.join(B, "ifdhandler"), "--socket", self.path, *self.options,
+                                 stdout=log, stderr=log, env=environment)
         if wait and not wait_for(lambda: self._inode() not in (None, before) or not self.is_alive()):
             bail(f"{self.instance}: no description after 10 s\n{self.said()}")
 

@@ -190,6 +190,17 @@ def interrupts(reader, handler):
         for how, bit in (("out", EMPTY), ("in", PRESENT)):
             model("card", reader, 0, how)
             ok(context.await_state(handler.name, bit), f"{fault}: the card is seen going {how}", handler.said)
+    context.release()
+    context = Context()
+    card = context.connect(handler.name)
+    model("fault", reader, "interrupt-silent")
+    model("card", reader, 0, "out")
+    same(call(card.transmit, give(34), limit=LIMIT).code, "W_REMOVED_CARD", "interrupt-silent: the next command tells that "
+         "the card is gone", handler.said)
+    model("faults", reader, "clear")
+    model("card", reader, 0, "in")
+    ok(context.await_state(handler.name, PRESENT), "interrupt-silent: when it is over, cards are seen", handler.said)
+    card.disconnect()
     for bytes_ in ("ff", "50", "50 00", "50 ff", "51 00 00 00", "00 03", "50 03 03 03 03", "aa " * 8):
         model("interrupt", reader, 0, *bytes_.split())
     card = context.connect(handler.name)

@@ -319,6 +319,43 @@ def crowd():
     ok(wait_for(lambda: descriptors() < 50), "no descriptor is left of them", descriptors)
 
 
+def few_descriptors():
+    """A handler that may open few files: clients wait in the queue, and it does not spin."""
+    poor = Handler("poor", "--driver", "virtual", "--card", "builtin", prefix=("sh", "-c", 'ulimit -n 40; exec "$@"', "sh"))
+    peers = [Peer(hello(), path=poor.path) for _ in range(40)]
+    served = []
+    for peer in peers:
+        peer.socket.settimeout(0.5 if len(served) == len(peers) // 4 else 2)
+        try:
+            if (peer.next() or (0,))[0] == WELCOME:
+                served.append(peer)
+        except TimeoutError:
+            break
+    ok(5 < len(served) < 40, f"with 40 descriptors some clients are served at once ({len(served)}), others wait", poor.said)
+
+    def cpu():
+        with open(f"/proc/{poor.process.pid}/stat", encoding="ascii") as file:
+            return sum(int(word) for word in file.read().rsplit(")", 1)[1].split()[11:13]) / os.sysconf("SC_CLK_TCK")
+
+    before = cpu()
+    time.sleep(1)
+    ok(cpu() - before < 0.2, "meanwhile the handler does not spin", before, cpu)
+    for peer in served:
+        peer.socket.close()
+    waiting = [peer for peer in peers if peer not in served]
+    answers = []
+    for peer in waiting:
+        peer.socket.settimeout(5)
+        try:
+            answers.append((peer.next() or (0,))[0])
+        except TimeoutError:
+            answers.append("nothing")
+        peer.socket.close()
+    same(set(answers), {WELCOME}, "when those have gone, the others are served", answers, poor.said)
+    outcome = call(Context().connect, poor.name)
+    ok(outcome.value, "and the reader works", outcome)
+
+
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 # as the units have it: two descriptors for each client
 wanted = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
@@ -342,6 +379,7 @@ ahead()
 never_read()
 half_closed()
 crowd()
+few_descriptors()
 for what, peer in lazy.items():
     end = peer.end()
     took = time.monotonic() - opened

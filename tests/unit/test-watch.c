@@ -220,7 +220,7 @@ static void test_handler_dies(void **state) {
 	LONG rv = wait_for(f, &e, 5000);
 	later_join(&l);
 	assert_int_equal(rv, SCARD_S_SUCCESS);
-	for (int i = 0; i < 3 && e.dwEventState != (PRE | CH | COUNT(40)); i++) {
+	for (int i = 0; i < 10 && e.dwEventState != (PRE | CH | COUNT(40)); i++) {
 		e.dwCurrentState = e.dwEventState;
 		wait_for(f, &e, 1000);
 	}
