@@ -193,6 +193,15 @@ def child(program, *arguments, **options):
     return start(sys.executable, "-c", program, *arguments, env=environment, stdout=subprocess.PIPE, text=True, **options)
 
 
+def foreign(**more):
+    """The environment of a program that knows nothing of us: with our library, and without the emulation, which it needs
+    not (and whose preloaded functions may lock against a program's own constructors)."""
+    environment = dict(os.environ, LD_LIBRARY_PATH=B, LD_PRELOAD=os.environ.get("FOREIGN_PRELOAD", ""), **more)
+    if not environment["LD_PRELOAD"]:
+        del environment["LD_PRELOAD"]
+    return environment
+
+
 def output(*command, limit=20, **options):
     """(exit status, what it printed), standard error included. Status None: did not end in time."""
     try:

@@ -7,7 +7,7 @@ PUBLIC = os.path.join(os.environ["CARD_DIR"], "card", "id.pub")
 
 
 def pkcs11(*words, want=0):
-    status, said = output("pkcs11-tool", *words, limit=30, env=dict(os.environ, LD_LIBRARY_PATH=B))
+    status, said = output("pkcs11-tool", *words, limit=30, env=foreign())
     return status == want, said
 
 

@@ -115,8 +115,12 @@ class Container(Machine):
 
 
 def children(pid):
-    with open(f'/proc/{pid}/task/{pid}/children', encoding='ascii') as file:
-        return [int(word) for word in file.read().split()]
+    """None where the process has gone since."""
+    try:
+        with open(f'/proc/{pid}/task/{pid}/children', encoding='ascii') as file:
+            return [int(word) for word in file.read().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def name_of(pid):

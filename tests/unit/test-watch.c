@@ -217,7 +217,7 @@ static void test_handler_dies(void **state) {
 	SCARD_READERSTATE e = { .szReader = READER, .dwCurrentState = PRE };
 	struct later l;
 	later_start(&l, f, 100, kill_and_restart);
-	LONG rv = wait_for(f, &e, 5000);
+	LONG rv = wait_for(f, &e, 20000);
 	later_join(&l);
 	assert_int_equal(rv, SCARD_S_SUCCESS);
 	for (int i = 0; i < 10 && e.dwEventState != (PRE | CH | COUNT(40)); i++) {
