@@ -9,5 +9,5 @@ if [ "${1:-}" != inside ]; then
 	exec unshare -rm "$0" inside
 fi
 mount -t tmpfs -o mode=755 tmpfs /run && mkdir -m 755 /run/ifdhandler || exit 1
-export CHILD_OF=/run/ifdhandler
+export READERS_IN=/run/ifdhandler
 run

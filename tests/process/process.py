@@ -22,13 +22,12 @@ B = os.environ["B"]
 HERE = os.environ["HERE"]
 SANITIZED = "address" in os.environ.get("SANITIZE", "")
 LIBRARY = os.path.join(B, "libpcsclite.so.1")
-DIR = tempfile.mkdtemp(prefix="process.", dir=os.environ.get("TMPDIR"))
-os.chmod(DIR, 0o755)
-if "CHILD_OF" in os.environ:  # see child()
-    RUN = os.environ["CHILD_OF"]
-else:
-    RUN = os.path.join(DIR, "run")
-    os.mkdir(RUN, 0o755)
+DIR = os.environ.get("CHILD_OF")  # see child()
+if not DIR:
+    DIR = tempfile.mkdtemp(prefix="process.", dir=os.environ.get("TMPDIR"))
+    os.chmod(DIR, 0o755)
+RUN = os.environ.get("READERS_IN", os.path.join(DIR, "run"))
+os.makedirs(RUN, 0o755, exist_ok=True)
 os.environ["IFDHANDLER_PATH"] = RUN
 
 # ---- TAP ----
@@ -173,7 +172,8 @@ def _clean():
         if process.poll() is None:
             process.kill()
             process.wait()
-    shutil.rmtree(DIR, ignore_errors=True)
+    if "CHILD_OF" not in os.environ:
+        shutil.rmtree(DIR, ignore_errors=True)
 
 
 atexit.register(_clean)
@@ -189,7 +189,7 @@ def start(*command, **options):
 
 def child(program, *arguments, **options):
     """A process of its own for a Python program that begins with `from process import *`: a client among others."""
-    environment = dict(os.environ, CHILD_OF=RUN, PYTHONPATH=HERE, PYTHONDONTWRITEBYTECODE="1")
+    environment = dict(os.environ, CHILD_OF=DIR, PYTHONPATH=HERE, PYTHONDONTWRITEBYTECODE="1")
     return start(sys.executable, "-c", program, *arguments, env=environment, stdout=subprocess.PIPE, text=True, **options)
 
 
