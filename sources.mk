@@ -3,7 +3,8 @@
 
 HANDLER = ifdhandler/main.c ifdhandler/reader.c ifdhandler/device.c ifdhandler/identity.c \
 	ifdhandler/name.c ifdhandler/registration.c ifdhandler/log.c ifdhandler/access.c \
-	ifdhandler/socket.c ifdhandler/session.c ifdhandler/connect.c ifdhandler/inspect.c \
+	ifdhandler/socket.c ifdhandler/connection.c ifdhandler/session.c ifdhandler/command.c ifdhandler/connect.c \
+	ifdhandler/inspect.c \
 	ifdhandler/service.c ifdhandler/lease.c ifdhandler/slot.c
 
 # the ISO/IEC 7816 cores

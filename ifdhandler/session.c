@@ -17,16 +17,15 @@
 #include <systemd/sd-event.h>
 #include <time.h>
 
+#include "ifdhandler/command.h"
 #include "ifdhandler/connect.h"
-#include "ifdhandler/inspect.h"
 
 enum {
-	ANY_PROTOCOL = 0x1000,
 	/* A first answer waits so long for a reader that has just been started. */
 	PATIENCE_MS = 3000,
 };
 
-static uint64_t now_usec(void) {
+uint64_t session_now_usec(void) {
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
@@ -56,7 +55,7 @@ struct session *session_new(struct service *service, const struct session_client
 	s->service = service;
 	s->client = *client;
 	s->peer = peer;
-	s->since_usec = now_usec();
+	s->since_usec = session_now_usec();
 	s->next = service->sessions;
 	if (s->next)
 		s->next->prev = s;
@@ -210,7 +209,7 @@ void session_flush(struct session *s) {
 
 /* ---- replies ---- */
 
-static void reply_send(struct session *s, const struct message_reply *reply) {
+void session_send(struct session *s, const struct message_reply *reply) {
 	uint16_t serial = s->request.serial;
 	s->request = (struct session_request){ 0 };
 	s->expired = 0;
@@ -229,7 +228,7 @@ enum session_step session_reply(struct session *s, enum status status, uint32_t 
 	struct message_reply reply = { .status = (uint16_t)status };
 	if (status == STATUS_OK)
 		reply.value = value;
-	reply_send(s, &reply);
+	session_send(s, &reply);
 	return STEP_DONE;
 }
 
@@ -246,291 +245,7 @@ int session_resume(struct session *s) {
 	return 0;
 }
 
-/* The end of a request that ran one operation and hands out what it brought. */
-static void on_data(void *userdata, const struct driver_result *result) {
-	struct session *s = userdata;
-	if (!session_resume(s))
-		return;
-	struct message_reply reply = { .status = (uint16_t)result->status };
-	if (result->status == STATUS_OK) {
-		reply.tail = result->data;
-		reply.tail_len = result->len;
-		reply.value = s->request.number;
-	}
-	reply_send(s, &reply);
-}
-
-/* ---- requests ---- */
-
-static enum status event_status(const struct session *s) {
-	switch (s->event) {
-	case EVENT_RESET: return STATUS_CARD_RESET;
-	case EVENT_REMOVED: return STATUS_CARD_REMOVED;
-	default: return STATUS_OK;
-	}
-}
-
-static int locked_elsewhere(const struct session *s) {
-	return !lease_is_free_for(session_lease(s), &s->holder);
-}
-
-static enum session_step lock_wait(struct session *s) {
-	return s->flags & HELLO_NO_BLOCKING ? session_reply(s, STATUS_SHARING, 0) : STEP_WAIT;
-}
-
-static enum session_step transmit_try(struct session *s) {
-	struct slot *slot = session_slot(s);
-	uint32_t active = s->raw ? PROTOCOL_RAW : slot->protocol;
-	uint32_t protocol = s->request.number == ANY_PROTOCOL ? active : s->request.number;
-	if (locked_elsewhere(s))
-		return lock_wait(s);
-	if (session_health(s))
-		return session_reply(s, session_health(s), 0);
-	if (s->event)
-		return session_reply(s, event_status(s), 0);
-	if (protocol != PROTOCOL_RAW && slot->presence == PRESENCE_ABSENT)
-		return session_reply(s, STATUS_NO_CARD, 0);
-	if (protocol != PROTOCOL_RAW && (protocol != active || !protocol))
-		return session_reply(s, STATUS_PROTO_MISMATCH, 0);
-	if (slot->busy)
-		return STEP_WAIT;
-	if (slot->presence == PRESENCE_PRESENT && !slot->powered)
-		return session_reply(s, STATUS_CARD_MUTE, 0);
-	s->request.number = protocol;
-	session_run(s);
-	slot_transmit(slot, protocol, &s->request.data, on_data, s);
-	return STEP_RUNNING;
-}
-
-/* Ends the request with an outcome and, where that is OK, `len` bytes. */
-static enum session_step reply_bytes(
-	struct session *s, enum status status, const uint8_t *data, size_t len) {
-	struct message_reply reply = { .status = (uint16_t)status };
-	if (status == STATUS_OK) {
-		reply.tail = data;
-		reply.tail_len = len;
-	}
-	reply_send(s, &reply);
-	return STEP_DONE;
-}
-
-static enum session_step control_try(struct session *s) {
-	struct slot *slot = session_slot(s);
-	uint8_t answer[DRIVER_MAX_ATTRIB];
-	size_t len = 0;
-	if (locked_elsewhere(s))
-		return session_reply(s, STATUS_SHARING, 0);
-	if (session_health(s))
-		return session_reply(s, session_health(s), 0);
-	enum status status = slot_known(slot, s->request.number, answer, &len);
-	if (status != STATUS_STARTING)
-		return reply_bytes(s, status, answer, len);
-	if (slot->busy)
-		return STEP_WAIT;
-	session_run(s);
-	slot_control(slot, s->request.number, &s->request.data, on_data, s);
-	return STEP_RUNNING;
-}
-
-/* What both attribute requests check: STATUS_OK to go on. */
-static enum status attrib_status(const struct session *s) {
-	if (locked_elsewhere(s))
-		return STATUS_SHARING;
-	return session_health(s) ? session_health(s) : event_status(s);
-}
-
-static enum session_step get_attrib_try(struct session *s) {
-	uint8_t value[DRIVER_MAX_ATTRIB];
-	size_t len = 0;
-	enum status status = attrib_status(s);
-	if (status == STATUS_OK)
-		status = slot_attrib(session_slot(s), s->request.number, value, &len);
-	return reply_bytes(s, status, value, len);
-}
-
-static enum session_step set_attrib_try(struct session *s) {
-	enum status status = attrib_status(s);
-	return session_reply(s, status ? status : STATUS_UNSUPPORTED, 0);
-}
-
-static enum session_step sync_try(struct session *s) {
-	return locked_elsewhere(s) ? lock_wait(s) : session_reply(s, STATUS_OK, 0);
-}
-
-static enum session_step begin_try(struct session *s) {
-	if (session_health(s))
-		return session_reply(s, session_health(s), 0);
-	if (s->event)
-		return session_reply(s, event_status(s), 0);
-	/* Nor in the middle of another's command: commands that came earlier go first, and the owner of
-	 * the lock finds the slot free whenever it goes. */
-	if (locked_elsewhere(s) || session_slot(s)->busy)
-		return STEP_WAIT;
-	if (!s->holder.depth)
-		s->locked_usec = now_usec();
-	lease_begin(session_lease(s), &s->holder);
-	service_publish(s->service, s->slot, 1);
-	return session_reply(s, STATUS_OK, 0);
-}
-
-static enum session_step end_try(struct session *s) {
-	if (s->request.how > DISPOSITION_EJECT)
-		return session_reply(s, STATUS_INVALID, 0);
-	if (s->event)
-		return session_reply(s, event_status(s), 0);
-	if (locked_elsewhere(s))
-		return session_reply(s, STATUS_SHARING, 0);
-	return connect_end_transaction(s);
-}
-
-static enum session_step watch_try(struct session *s) {
-	struct service *service = s->service;
-	if (!s->expired && !service_known(service))
-		return STEP_WAIT;
-	for (unsigned i = 0; i < service->n_slots; i++)
-		s->dirty |= 1u << i;
-	service->dirty = 1;
-	session_change(s, SESSION_WATCH);
-	return session_reply(s, STATUS_OK, service->n_slots);
-}
-
-static enum session_step inspect_try(struct session *s) {
-	char *text = malloc(WIRE_MAX_TEXT);
-	if (!text)
-		return session_reply(s, STATUS_NO_MEMORY, 0);
-	struct message_reply reply = { .status = STATUS_OK, .tail = (uint8_t *)text };
-	reply.tail_len = inspect_text(s, text, WIRE_MAX_TEXT);
-	reply_send(s, &reply);
-	free(text);
-	return STEP_DONE;
-}
-
-static enum session_step stop_try(struct session *s) {
-	struct service *service = s->service;
-	enum status reason = s->request.number == STATUS_READER_DETACHED ? STATUS_READER_DETACHED
-									 : STATUS_STOPPED;
-	if (!s->client.admin)
-		return session_reply(s, STATUS_REFUSED, 0);
-	session_reply(s, STATUS_OK, 0);
-	service->host->stop(service->host->userdata, reason);
-	return STEP_DONE;
-}
-
-/* ---- messages ---- */
-
-static int parse_connect(struct session *s, const struct frame *frame) {
-	struct message_connect m;
-	if (message_connect_decode(frame, &m) < 0)
-		return -EBADMSG;
-	s->slot = m.slot < DRIVER_MAX_SLOTS ? m.slot : DRIVER_MAX_SLOTS - 1;
-	s->request.share = m.share;
-	s->request.number = m.protocols;
-	return 0;
-}
-
-static int parse_reconnect(struct session *s, const struct frame *frame) {
-	struct message_reconnect m;
-	if (message_reconnect_decode(frame, &m) < 0)
-		return -EBADMSG;
-	s->request.share = m.share;
-	s->request.how = m.initialization;
-	s->request.number = m.protocols;
-	return 0;
-}
-
-static int parse_disconnect(struct session *s, const struct frame *frame) {
-	struct message_disconnect m;
-	if (message_disconnect_decode(frame, &m) < 0)
-		return -EBADMSG;
-	s->request.how = m.disposition;
-	return 0;
-}
-
-static int parse_end(struct session *s, const struct frame *frame) {
-	struct message_end m;
-	if (message_end_decode(frame, &m) < 0)
-		return -EBADMSG;
-	s->request.how = m.disposition;
-	return 0;
-}
-
-static int parse_transmit(struct session *s, const struct frame *frame) {
-	struct message_transmit m;
-	if (message_transmit_decode(frame, &m) < 0)
-		return -EBADMSG;
-	s->request.number = m.protocol;
-	s->request.data = (struct driver_bytes){ m.tail, m.tail_len };
-	return 0;
-}
-
-static int parse_control(struct session *s, const struct frame *frame) {
-	struct message_control m;
-	if (message_control_decode(frame, &m) < 0)
-		return -EBADMSG;
-	s->request.number = m.code;
-	s->request.data = (struct driver_bytes){ m.tail, m.tail_len };
-	return 0;
-}
-
-static int parse_get_attrib(struct session *s, const struct frame *frame) {
-	struct message_get_attrib m;
-	if (message_get_attrib_decode(frame, &m) < 0)
-		return -EBADMSG;
-	s->request.number = m.tag;
-	return 0;
-}
-
-static int parse_set_attrib(struct session *s, const struct frame *frame) {
-	struct message_set_attrib m;
-	return message_set_attrib_decode(frame, &m) < 0 ? -EBADMSG : ((void)s, 0);
-}
-
-static int parse_stop(struct session *s, const struct frame *frame) {
-	struct message_stop m;
-	if (message_stop_decode(frame, &m) < 0)
-		return -EBADMSG;
-	s->request.number = m.reason;
-	return 0;
-}
-
-static int parse_empty(struct session *s, const struct frame *frame) {
-	(void)s;
-	return frame->body_len ? -EBADMSG : 0;
-}
-
-enum {
-	IN_PARKED = 1 << SESSION_PARKED,
-	IN_WATCH = 1 << SESSION_WATCH,
-	IN_CARD = 1 << SESSION_CARD,
-};
-
-static const struct request_type {
-	uint16_t type;
-	unsigned states;
-	int (*parse)(struct session *s, const struct frame *frame);
-	enum session_step (*try)(struct session *s);
-} request_types[] = {
-	{ MESSAGE_CONNECT, IN_PARKED, parse_connect, connect_try },
-	{ MESSAGE_WATCH, IN_PARKED, parse_empty, watch_try },
-	{ MESSAGE_INSPECT, IN_PARKED | IN_WATCH, parse_empty, inspect_try },
-	{ MESSAGE_STOP, IN_PARKED | IN_WATCH, parse_stop, stop_try },
-	{ MESSAGE_RECONNECT, IN_CARD, parse_reconnect, connect_reconnect_try },
-	{ MESSAGE_DISCONNECT, IN_CARD, parse_disconnect, connect_disconnect_try },
-	{ MESSAGE_BEGIN, IN_CARD, parse_empty, begin_try },
-	{ MESSAGE_END, IN_CARD, parse_end, end_try },
-	{ MESSAGE_TRANSMIT, IN_CARD, parse_transmit, transmit_try },
-	{ MESSAGE_CONTROL, IN_CARD, parse_control, control_try },
-	{ MESSAGE_GET_ATTRIB, IN_CARD, parse_get_attrib, get_attrib_try },
-	{ MESSAGE_SET_ATTRIB, IN_CARD, parse_set_attrib, set_attrib_try },
-	{ MESSAGE_SYNC, IN_CARD, parse_empty, sync_try },
-};
-
-static const struct request_type *request_type(uint16_t type) {
-	for (size_t i = 0; i < sizeof(request_types) / sizeof(request_types[0]); i++)
-		if (request_types[i].type == type)
-			return &request_types[i];
-	return NULL;
-}
+/* ---- frames ---- */
 
 static int hello(struct session *s, const struct frame *frame) {
 	struct message_hello m;
@@ -583,11 +298,11 @@ int session_frame(struct session *s, const struct frame *frame) {
 	assert(!s->request.type);
 	if (s->state == SESSION_NEW)
 		return frame->type == MESSAGE_HELLO ? hello(s, frame) : -EBADMSG;
-	const struct request_type *type = request_type(frame->type);
-	if (!type || !(type->states & (1u << s->state)))
+	const struct command *command = command_find(frame->type);
+	if (!command || !(command->states & (1u << s->state)))
 		return -EBADMSG;
 	s->request = (struct session_request){ 0 };
-	if (type->parse(s, frame) < 0) {
+	if (command->parse(s, frame) < 0) {
 		s->request = (struct session_request){ 0 };
 		return -EBADMSG;
 	}
@@ -612,10 +327,10 @@ int session_frame(struct session *s, const struct frame *frame) {
 }
 
 int session_try(struct session *s) {
-	return request_type(s->request.type)->try(s) != STEP_WAIT;
+	return command_find(s->request.type)->try(s) != STEP_WAIT;
 }
 
 void session_try_watch(struct session *s) {
 	if (s->request.type == MESSAGE_WATCH && !s->ended)
-		watch_try(s);
+		session_try(s);
 }

@@ -97,14 +97,18 @@ int session_try(struct session *session);
 /* Goes on with a WATCH that waits for states. */
 void session_try_watch(struct session *session);
 
-/* ---- for connect.c: requests that run operations of the slot ---- */
+/* ---- for command.c and connect.c: requests ---- */
 
 enum session_step { STEP_WAIT, STEP_DONE, STEP_RUNNING };
 
+/* CLOCK_MONOTONIC in microseconds. */
+uint64_t session_now_usec(void);
 struct slot *session_slot(const struct session *session);
 /* The reader's own trouble, STATUS_OK while it works. */
 enum status session_health(const struct session *session);
 struct lease *session_lease(const struct session *session);
+/* Ends the request: the others are sent their states first, then this client its own and the reply. */
+void session_send(struct session *session, const struct message_reply *reply);
 /* Ends the request with an outcome (and a value). */
 enum session_step session_reply(struct session *session, enum status status, uint32_t value);
 /* Marks an operation of the slot as started for this session; its callback begins with

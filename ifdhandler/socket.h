@@ -1,22 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* The listening socket and its connections: accept, frames in and out, limits. */
+/* The listening socket: accept, access, limits. */
 #pragma once
 
 #include "ifdhandler/access.h"
-#include "ifdhandler/session.h"
-
-struct connection;
+#include "ifdhandler/connection.h"
 
 enum {
 	/* Connections to one handler; chosen well below LimitNOFILE of the unit (two descriptors each). */
 	SOCKET_MAX_CONNECTIONS = 2048,
 	/* … of one user who is no administrator: whoever sends as much as he can and reads nothing costs
 	 * a frame in, a frame out and the kernel's send buffer (208 KiB), 336 KiB in all; so many of them
-	 * are 84 MiB, below MemoryMax of the unit. PC/SC programs know a limit of 200 for each reader. */
-	SOCKET_MAX_PER_USER = 1024,
-	SOCKET_HELLO_MS = 10000, /* a client says hello within this time */
-	SOCKET_UNREAD_MS =
-		30000, /* a client that does not read its answer for so long is dropped */
+	 * are 210 MiB, below MemoryMax of the unit. PC/SC programs know a limit of 200 for each reader. */
+	SOCKET_MAX_PER_USER = 640,
 };
 
 struct socket {
@@ -25,8 +20,7 @@ struct socket {
 	int fd;
 	struct sd_event_source *source;
 	struct sd_event_source *pause; /* until accepting is tried again */
-	struct connection *connections;
-	unsigned n_connections;
+	struct connections connections;
 	uint64_t refusal_usec; /* when a refusal was last logged, and of whom */
 	uid_t refusal_uid;
 };

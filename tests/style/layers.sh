@@ -28,19 +28,19 @@ forbid "the handler does not know the library" "client/|ctl/|winscard|PCSC" ifdh
 forbid "only usb.c includes libusb" "libusb" $(but usb)
 forbid "only device.c includes libudev" "libudev" $(but device)
 # rooms in the order a byte travels; a room includes none before it (main and reader are the roots)
-order="socket session connect inspect service lease slot"
+order="socket connection session command connect inspect service lease slot"
 before=""
 for room in $order; do
 	files=$(ls ifdhandler/"$room".[ch])
 	[ -z "$before" ] || case $room in
-	service | lease | slot) forbid "$room does not look back" "ifdhandler/(socket|connect|inspect|reader)\.h" $files ;;
+	service | lease | slot) forbid "$room does not look back" "ifdhandler/(socket|connection|command|connect|inspect|reader)\.h" $files ;;
 	*) forbid "$room does not look back" "ifdhandler/(socket|reader)\.h" $files ;;
 	esac
 	before="$before $room"
 done
-drivers=$(but "main|reader|socket|session|connect|inspect|service|lease|slot|registration|identity|device|name|log|access")
+drivers=$(but "main|reader|socket|connection|session|command|connect|inspect|service|lease|slot|registration|identity|device|name|log|access")
 forbid "nothing below slot knows that clients exist" \
-	"ifdhandler/(socket|session|connect|inspect|service|lease|slot|reader|registration)\.h" $drivers
+	"ifdhandler/(socket|connection|session|command|connect|inspect|service|lease|slot|reader|registration)\.h" $drivers
 forbid "protocol cores do no I/O" "sys/(socket|epoll|ioctl)|unistd|systemd|fcntl|ifdhandler/usb" \
 	$(ls ifdhandler/atr.[ch] ifdhandler/pps.[ch] ifdhandler/apdu.[ch] ifdhandler/t0.[ch] ifdhandler/t1.[ch] \
 	ifdhandler/ccid_msg.[ch] ifdhandler/ccid_desc.[ch] ifdhandler/name.[ch])

@@ -323,7 +323,7 @@ static void a_wrong_frame_is_told_and_ends(void **state) {
 	fd = client_connected();
 	send_frame(fd, MESSAGE_TRANSMIT, "x", 1);
 	recv_bye(fd, STATUS_PROTOCOL, "malformed");
-	assert_int_equal(server.n_connections, 0);
+	assert_int_equal(server.connections.n, 0);
 	assert_int_equal(used, 0);
 }
 
@@ -391,7 +391,7 @@ static void a_dead_owner_whose_descriptor_lives_on(void **state) {
 			_exit(1);
 		_exit(read(go[0], &status, 1) != 1);
 	}
-	for (int i = 0; i < TURNS && !server.n_connections; i++)
+	for (int i = 0; i < TURNS && !server.connections.n; i++)
 		turn();
 	send_bytes(fd, buf, bytes_written(&w));
 	assert_int_equal(recv_frame(fd).type, MESSAGE_WELCOME);
@@ -401,9 +401,9 @@ static void a_dead_owner_whose_descriptor_lives_on(void **state) {
 	assert_int_equal(write(go[1], "x", 1), 1);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
-	for (int i = 0; i < TURNS && server.n_connections; i++)
+	for (int i = 0; i < TURNS && server.connections.n; i++)
 		turn();
-	assert_int_equal(server.n_connections, 0);
+	assert_int_equal(server.connections.n, 0);
 	assert_string_equal(fake_driver_calls(driver), "W");
 	close(fd);
 	close(go[0]);
@@ -464,7 +464,7 @@ static void small_requests_wait_for_a_reader_of_answers(void **state) {
 		size += 32 * 100;
 	}
 	assert_true(n < 30000);
-	assert_int_equal(server.n_connections, 1);
+	assert_int_equal(server.connections.n, 1);
 	for (unsigned i = 0; i < n; i++)
 		assert_int_equal(recv_reply(fd), STATUS_OK);
 	settle();
@@ -486,7 +486,7 @@ static void a_watcher_that_never_reads(void **state) {
 	assert_int_equal(ask(fd, MESSAGE_WATCH, NULL, 0), STATUS_OK);
 	for (int i = 0; i < 5000; i++)
 		move_card(i & 1);
-	assert_int_equal(server.n_connections, 1);
+	assert_int_equal(server.connections.n, 1);
 	assert_int_equal(service.slots[0].counter, 5000);
 	struct message_state last = { 0 };
 	unsigned n = 0;
@@ -540,7 +540,7 @@ static void the_card_of_a_dead_owner_is_always_reset(void **state) {
 	assert_int_equal(recv_reply(b), STATUS_OK);
 	assert_int_equal(recv_reply(a), STATUS_OK);
 	close(a);
-	for (int i = 0; i < TURNS && server.n_connections > 1; i++)
+	for (int i = 0; i < TURNS && server.connections.n > 1; i++)
 		turn();
 	assert_string_equal(fake_driver_calls(driver), "W");
 	assert_int_equal(ask(b, MESSAGE_TRANSMIT, command, sizeof(command)), STATUS_CARD_RESET);
@@ -600,7 +600,7 @@ static void one_user_cannot_take_all(void **state) {
 		fds[i] = client_of(OTHER_USER);
 		settle();
 	}
-	recv_bye(client_of(OTHER_USER), STATUS_LIMIT, "1024 connections");
+	recv_bye(client_of(OTHER_USER), STATUS_LIMIT, "640 connections");
 	int root = client_connected();
 	close(fds[0]);
 	settle();
@@ -627,7 +627,7 @@ static void a_shortage_of_descriptors_passes(void **state) {
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
 	settle();
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
-	assert_int_equal(server.n_connections, 0);
+	assert_int_equal(server.connections.n, 0);
 	send_frame(fd, MESSAGE_HELLO, hello, sizeof(hello));
 	assert_int_equal(recv_frame(fd).type, MESSAGE_WELCOME);
 	close(fd);

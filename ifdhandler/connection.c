@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A connection reads into one buffer that grows to the frame it holds, and gives the session one
+ * frame at a time; while a request is under way or its answer is not out nothing more is read, so a
+ * client can make us hold one request and one answer. What cannot be sent at once is kept: the rest
+ * of some states and one reply. States are never queued: a slot is marked, and its newest state is
+ * encoded when there is room.
+ *
+ * A connection is taken apart only by its own event callbacks (or by connection_close), never from within
+ * a session's call; a send that fails waits for the hang-up that the event loop will tell.
+ */
+#include "ifdhandler/connection.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <systemd/sd-event.h>
+#include <unistd.h>
+
+enum {
+	/* Holds a short APDU (261 bytes) and its header; larger frames get their own size. */
+	IN_SIZE = 512,
+	STATE_SIZE = FRAME_HEADER + 14 + WIRE_MAX_ATR,
+	HEAD_SIZE = DRIVER_MAX_SLOTS * STATE_SIZE + FRAME_HEADER + 8,
+};
+
+struct connection {
+	struct connection *next, *prev;
+	struct connections *all;
+	struct session *session;
+	struct session_peer peer;
+	int fd, pidfd;
+	struct sd_event_source *io, *death, *deadline;
+	uint32_t events; /* what `io` waits for */
+	uint8_t *in;
+	size_t in_len, in_size;
+	size_t held; /* bytes at the start of `in` that the request under way uses */
+	struct sd_event_source *more; /* there are frames in `in` that nobody looked at */
+	uint8_t *out;                 /* not sent yet: out_off to out_len */
+	size_t out_off, out_len;
+	uint32_t states; /* slots whose state waits for room */
+};
+
+static void connection_free(struct connection *c);
+static void held_drop(struct connection *c);
+static void more_start(struct connection *c);
+
+static struct sd_event *event_of(const struct connection *c) {
+	return c->all->service->event;
+}
+
+static void events_set(struct connection *c, uint32_t events) {
+	if (c->events == events)
+		return;
+	c->events = events;
+	(void)sd_event_source_set_io_events(c->io, events);
+}
+
+/* What was sent is not out yet: the client has to read before it is heard again. */
+static int is_unread(const struct connection *c) {
+	return c->out_off < c->out_len;
+}
+
+static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
+	(void)source, (void)usec;
+	connection_close(userdata, STATUS_PROTOCOL, "no HELLO within 10 seconds");
+	return 0;
+}
+
+static void deadline_start(struct connection *c, uint64_t ms) {
+	if (!c->deadline)
+		(void)sd_event_add_time_relative(event_of(c), &c->deadline, CLOCK_MONOTONIC,
+			ms * 1000, 1000000, on_deadline, c);
+}
+
+static void deadline_stop(struct connection *c) {
+	c->deadline = sd_event_source_disable_unref(c->deadline);
+}
+
+/* ---- out ---- */
+
+/* Keeps what could not be sent. Out of memory: the client is cut off, as if it did not read. */
+static void out_keep(struct connection *c, const struct iovec *iov, int n, size_t sent) {
+	size_t rest = c->out_len - c->out_off, more = 0;
+	for (int i = 0; i < n; i++)
+		more += iov[i].iov_len;
+	uint8_t *out = malloc(rest + more - sent);
+	if (!out) {
+		shutdown(c->fd, SHUT_RDWR);
+		return;
+	}
+	if (rest)
+		memcpy(out, c->out + c->out_off, rest);
+	size_t at = rest;
+	for (int i = 0; i < n; i++) {
+		size_t skip = sent < iov[i].iov_len ? sent : iov[i].iov_len;
+		size_t len = iov[i].iov_len - skip;
+		sent -= skip;
+		if (len)
+			memcpy(out + at, (uint8_t *)iov[i].iov_base + skip, len);
+		at += len;
+	}
+	if (c->out)
+		explicit_bzero(c->out, c->out_len);
+	free(c->out);
+	c->out = out;
+	c->out_off = 0;
+	c->out_len = at;
+	events_set(c, c->events | EPOLLOUT);
+}
+
+/* Sends, or keeps the rest. After an error nothing more can be said: a hang-up follows. */
+static void out_send(struct connection *c, struct iovec *iov, int n) {
+	if (is_unread(c)) {
+		out_keep(c, iov, n, 0);
+		return;
+	}
+	size_t len = 0;
+	for (int i = 0; i < n; i++)
+		len += iov[i].iov_len;
+	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = (size_t)n };
+	ssize_t sent = sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+		shutdown(c->fd, SHUT_RDWR);
+		return;
+	}
+	if (sent < 0)
+		sent = 0;
+	if ((size_t)sent < len)
+		out_keep(c, iov, n, (size_t)sent);
+}
+
+static void put_states(struct connection *c, struct bytes_writer *w, uint32_t slots) {
+	struct message_state state;
+	for (unsigned i = 0; i < DRIVER_MAX_SLOTS; i++)
+		if (slots & (1u << i)) {
+			session_get_state(c->session, i, &state);
+			message_state_encode(w, 0, &state);
+		}
+}
+
+static void states_send(struct connection *c, uint32_t slots) {
+	uint8_t head[HEAD_SIZE];
+	struct bytes_writer w = bytes_writer(head, sizeof(head));
+	put_states(c, &w, slots);
+	out_send(c, &(struct iovec){ head, bytes_written(&w) }, 1);
+}
+
+static void peer_states(void *userdata, uint32_t slots) {
+	struct connection *c = userdata;
+	if (is_unread(c))
+		c->states |= slots;
+	else
+		states_send(c, slots);
+}
+
+/* An answer that nobody reads has a deadline; states that nobody reads have none: they cost nothing. */
+static void answer_send(struct connection *c, struct iovec *iov, int n) {
+	out_send(c, iov, n);
+	if (is_unread(c))
+		deadline_start(c, CONNECTION_UNREAD_MS);
+}
+
+static void peer_reply(
+	void *userdata, uint16_t serial, const struct message_reply *reply, uint32_t slots) {
+	struct connection *c = userdata;
+	uint8_t head[HEAD_SIZE];
+	struct bytes_writer w = bytes_writer(head, sizeof(head));
+	put_states(c, &w, c->states | slots);
+	c->states = 0;
+	frame_header(&w, MESSAGE_REPLY, serial, 8 + reply->tail_len);
+	bytes_put_u16(&w, reply->status);
+	bytes_put_u16(&w, 0);
+	bytes_put_u32(&w, reply->value);
+	struct iovec iov[2] = {
+		{ head, bytes_written(&w) },
+		{ (void *)(uintptr_t)reply->tail, reply->tail_len },
+	};
+	answer_send(c, iov, reply->tail_len ? 2 : 1);
+	events_set(c, c->events | EPOLLIN);
+	held_drop(c);
+}
+
+static void peer_welcome(void *userdata, uint16_t serial, const struct message_welcome *welcome) {
+	struct connection *c = userdata;
+	uint8_t head[FRAME_HEADER + 4];
+	struct bytes_writer w = bytes_writer(head, sizeof(head));
+	deadline_stop(c);
+	frame_header(&w, MESSAGE_WELCOME, serial, 4 + welcome->tail_len);
+	bytes_put_u16(&w, welcome->version);
+	bytes_put_u16(&w, welcome->n_slots);
+	struct iovec iov[2] = {
+		{ head, bytes_written(&w) },
+		{ (void *)(uintptr_t)welcome->tail, welcome->tail_len },
+	};
+	answer_send(c, iov, welcome->tail_len ? 2 : 1);
+}
+
+void connection_refuse(int fd, enum status reason, const char *text) {
+	uint8_t buf[1024]; /* chosen: a sentence or two */
+	struct bytes_writer w = bytes_writer(buf, sizeof(buf));
+	size_t len = strlen(text);
+	struct message_bye bye = { .status = (uint16_t)reason,
+		.tail = (const uint8_t *)text,
+		.tail_len = len > 900 ? 900 : len };
+	message_bye_encode(&w, 0, &bye);
+	(void)send(fd, buf, bytes_written(&w), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* Says why and takes the connection apart. After the rest of another frame a BYE cannot be told
+ * from it: the client then sees the end only. */
+void connection_close(struct connection *c, enum status reason, const char *text) {
+	if (!is_unread(c))
+		connection_refuse(c->fd, reason, text);
+	connection_free(c);
+}
+
+static int on_writable(struct connection *c) {
+	while (is_unread(c)) {
+		ssize_t n = send(c->fd, c->out + c->out_off, c->out_len - c->out_off,
+			MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN ? 0 : -errno;
+		c->out_off += (size_t)n;
+	}
+	explicit_bzero(c->out, c->out_len);
+	free(c->out);
+	c->out = NULL;
+	c->out_off = c->out_len = 0;
+	deadline_stop(c);
+	events_set(c, (c->events | EPOLLIN) & ~(uint32_t)EPOLLOUT);
+	uint32_t slots = c->states;
+	c->states = 0;
+	if (slots)
+		states_send(c, slots);
+	more_start(c);
+	return 0;
+}
+
+/* ---- in ---- */
+
+/* Makes room for the whole frame whose header is in the buffer. */
+static int in_reserve(struct connection *c) {
+	if (c->in_len < FRAME_HEADER)
+		return 0;
+	struct bytes_reader r = bytes_reader(c->in, c->in_len);
+	size_t size = FRAME_HEADER + (size_t)bytes_get_u32(&r);
+	if (size > FRAME_MAX)
+		return -EMSGSIZE;
+	if (size <= c->in_size)
+		return 0;
+	uint8_t *in = malloc(size);
+	if (!in)
+		return -ENOMEM;
+	memcpy(in, c->in, c->in_len);
+	explicit_bzero(c->in, c->in_size);
+	free(c->in);
+	c->in = in;
+	c->in_size = size;
+	return 0;
+}
+
+/* Takes the frame that was answered off the buffer: what it carried is wiped. */
+static void in_drop(struct connection *c, size_t size) {
+	memmove(c->in, c->in + size, c->in_len - size);
+	c->in_len -= size;
+	explicit_bzero(c->in + c->in_len, c->in_size - c->in_len);
+	if (c->in_size > IN_SIZE && c->in_len <= IN_SIZE) {
+		uint8_t *in = realloc(c->in, IN_SIZE);
+		c->in_size = in ? IN_SIZE : c->in_size;
+		c->in = in ? in : c->in;
+	}
+}
+
+/* The first frame in the buffer stays there while its request is under way. */
+static int frames_take(struct connection *c) {
+	struct frame frame;
+	while (!session_is_busy(c->session) && !is_unread(c)) {
+		int size = frame_parse(c->in, c->in_len, &frame);
+		if (size <= 0)
+			return size;
+		int r = session_frame(c->session, &frame);
+		if (r < 0)
+			return r;
+		if (session_is_busy(c->session))
+			c->held = (size_t)size;
+		else
+			in_drop(c, (size_t)size);
+	}
+	return 0;
+}
+
+static void connection_fail(struct connection *c, int error);
+
+static int on_more(sd_event_source *source, void *userdata) {
+	(void)source;
+	struct connection *c = userdata;
+	c->more = sd_event_source_disable_unref(c->more);
+	int r = frames_take(c);
+	if (r < 0)
+		connection_fail(c, r);
+	return 0;
+}
+
+/* What is in the buffer already is looked at in the loop's next turn; where that cannot be had the
+ * client is cut off, or it would wait for ever. */
+static void more_start(struct connection *c) {
+	if (c->in_len > c->held && !c->more &&
+		sd_event_add_defer(event_of(c), &c->more, on_more, c) < 0)
+		shutdown(c->fd, SHUT_RDWR);
+}
+
+/* The request is answered: it goes, and what was sent behind it is next. */
+static void held_drop(struct connection *c) {
+	if (!c->held)
+		return;
+	in_drop(c, c->held);
+	c->held = 0;
+	more_start(c);
+}
+
+static const char *close_text(int error) {
+	switch (error) {
+	case -EMSGSIZE: return "a frame is longer than 65600 bytes";
+	case -EPROTONOSUPPORT: return "this handler speaks protocol version 1";
+	default: return "a message is malformed or not legal now";
+	}
+}
+
+/* Reads once. 1: something was read, 0: nothing there, negative: the peer is gone or wrong. */
+static int in_read(struct connection *c) {
+	int r = in_reserve(c);
+	if (r < 0)
+		return r;
+	if (c->in_len == c->in_size)
+		return 0;
+	ssize_t n = recv(c->fd, c->in + c->in_len, c->in_size - c->in_len, MSG_DONTWAIT);
+	if (n == 0)
+		return -ECONNRESET;
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -ECONNRESET;
+	c->in_len += (size_t)n;
+	return 1;
+}
+
+static int on_readable(struct connection *c) {
+	if (session_is_busy(c->session) || is_unread(c)) {
+		/* Sent ahead: left to the kernel until the answer is out. */
+		events_set(c, c->events & ~(uint32_t)EPOLLIN);
+		return 0;
+	}
+	int r = in_read(c);
+	if (r > 0)
+		r = in_reserve(c);
+	return r < 0 ? r : frames_take(c);
+}
+
+static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+	(void)source, (void)fd;
+	struct connection *c = userdata;
+	int r = 0;
+	if (revents & EPOLLOUT)
+		r = on_writable(c);
+	if (r == 0 && (revents & EPOLLIN))
+		r = on_readable(c);
+	/* After a hang-up what was sent before it still counts, unless an answer is due that nobody reads. */
+	if (r == 0 && (revents & (EPOLLHUP | EPOLLERR)) &&
+		(!(revents & EPOLLIN) || session_is_busy(c->session)))
+		r = -ECONNRESET;
+	if (r < 0)
+		connection_fail(c, r);
+	return 0;
+}
+
+/* The peer is gone, or is told what it did wrong. */
+static void connection_fail(struct connection *c, int error) {
+	if (error == -EPROTONOSUPPORT)
+		connection_close(c, STATUS_VERSION, close_text(error));
+	else if (error == -EBADMSG || error == -EMSGSIZE)
+		connection_close(c, STATUS_PROTOCOL, close_text(error));
+	else
+		connection_free(c);
+}
+
+static int on_death(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+	(void)source, (void)fd, (void)revents;
+	connection_free(userdata);
+	return 0;
+}
+
+/* ---- life ---- */
+
+static void connection_free(struct connection *c) {
+	struct connections *all = c->all;
+	if (c->prev)
+		c->prev->next = c->next;
+	else
+		all->first = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+	all->n--;
+	sd_event_source_disable_unref(c->io);
+	sd_event_source_disable_unref(c->death);
+	sd_event_source_disable_unref(c->deadline);
+	sd_event_source_disable_unref(c->more);
+	if (c->pidfd >= 0)
+		close(c->pidfd);
+	close(c->fd);
+	if (c->out)
+		explicit_bzero(c->out, c->out_len);
+	free(c->out);
+	if (c->session)
+		session_end(c->session, c->in, c->in_size);
+	else
+		free(c->in);
+	free(c);
+	all->freed(all->userdata);
+}
+
+static int connection_sources(struct connection *c) {
+	c->events = EPOLLIN;
+	int r = sd_event_add_io(event_of(c), &c->io, c->fd, c->events, on_io, c);
+	if (r < 0)
+		return r;
+	/* A child that inherited the descriptor must not keep a dead owner's lock: its pid is watched. */
+	c->pidfd = (int)syscall(SYS_pidfd_open, c->session->client.pid, 0);
+	if (c->pidfd < 0 && errno == ESRCH)
+		return -ESRCH;
+	if (c->pidfd >= 0)
+		r = sd_event_add_io(event_of(c), &c->death, c->pidfd, EPOLLIN, on_death, c);
+	deadline_start(c, CONNECTION_HELLO_MS);
+	return r;
+}
+
+void connection_new(struct connections *all, int fd, const struct session_client *client) {
+	struct connection *c = calloc(1, sizeof(*c));
+	uint8_t *in = malloc(IN_SIZE);
+	if (!c || !in) {
+		free(c);
+		free(in);
+		close(fd);
+		return;
+	}
+	*c = (struct connection){ .all = all, .fd = fd, .pidfd = -1, .in = in, .in_size = IN_SIZE };
+	c->peer = (struct session_peer){
+		.userdata = c, .welcome = peer_welcome, .reply = peer_reply, .states = peer_states
+	};
+	c->next = all->first;
+	if (c->next)
+		c->next->prev = c;
+	all->first = c;
+	all->n++;
+	c->session = session_new(all->service, client, &c->peer);
+	if (!c->session || connection_sources(c) < 0)
+		connection_close(c, STATUS_NO_MEMORY, "out of memory");
+}
+
+unsigned connection_count(const struct connections *all, uid_t uid) {
+	unsigned n = 0;
+	for (const struct connection *c = all->first; c; c = c->next)
+		n += c->session && c->session->client.uid == uid;
+	return n;
+}
