@@ -75,7 +75,7 @@ static unsigned add_processes(char *buf, size_t size) {
 		char comm[COMM_SIZE], text[64];
 		if (!look_at(e->d_name, comm))
 			continue;
-		(void)snprintf(text, sizeof(text), "%s%s (pid %.20s)", n++ ? ", " : ": perhaps ",
+		(void)snprintf(text, sizeof(text), "%s%s (pid %.20s)", n++ ? ", " : "perhaps ",
 			comm, e->d_name);
 		add(buf, size, text);
 	}
@@ -90,13 +90,13 @@ static int has_nfc_driver(void) {
 }
 
 void claimant_describe(char *buf, size_t size) {
-	(void)snprintf(buf, size, "claimed by another program");
+	buf[0] = '\0';
 	unsigned n = add_processes(buf, size);
 	if (has_nfc_driver()) {
-		add(buf, size, n ? ", " : ": perhaps ");
+		add(buf, size, n ? ", " : "perhaps ");
 		add(buf, size, "the kernel's driver pn533_usb");
 		n++;
 	}
 	if (n == 0)
-		add(buf, size, "; none that is known to do so is running");
+		add(buf, size, "none that is known to do so is running");
 }

@@ -4,6 +4,6 @@
 
 #include <stddef.h>
 
-/* Writes a phrase for the journal ("claimed by another program: perhaps pcscd (pid 712)") into
+/* Writes a phrase for the journal ("perhaps pcscd (pid 712)") into
  * `buf`, cut at `size` (at least 1). What cannot be read in /proc is passed over. */
 void claimant_describe(char *buf, size_t size);

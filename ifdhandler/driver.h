@@ -60,7 +60,7 @@ struct driver_host {
 	/* The device answers; presence of each slot follows at once. May come again after trouble. */
 	void (*ready)(void *userdata);
 	/* The device cannot be used now, for the reason `why` (STATUS_READER_…); `detail` is a phrase
-	 * for the journal ("claimed by another program: perhaps pcscd (pid 712)"), or NULL. The driver
+	 * for the journal ("perhaps pcscd (pid 712)"), or NULL. The driver
 	 * goes on trying by itself. Operations under way have been completed before. */
 	void (*trouble)(void *userdata, enum status why, const char *detail);
 	/* The device is unplugged: for good. The driver completes what is under way first and calls
