@@ -8,16 +8,13 @@ HANDLER = ifdhandler/main.c ifdhandler/reader.c ifdhandler/device.c ifdhandler/i
 	ifdhandler/service.c ifdhandler/lease.c ifdhandler/slot.c
 
 # the ISO/IEC 7816 cores
-HANDLER += ifdhandler/atr.c ifdhandler/pps.c ifdhandler/apdu.c ifdhandler/t0.c ifdhandler/t1.c
+HANDLER += $(addprefix ifdhandler/iso7816/,atr.c pps.c apdu.c t0.c t1.c)
 
 # driver ccid
-HANDLER += $(wildcard ifdhandler/ccid_*.c ifdhandler/exchange*.c) ifdhandler/ccid.c ifdhandler/claimant.c \
-	ifdhandler/quirk.c ifdhandler/usb.c ifdhandler/usb_path.c
+HANDLER += $(wildcard ifdhandler/ccid/*.c ifdhandler/usb/*.c)
 
 # driver virtual
-HANDLER += ifdhandler/virtual.c ifdhandler/virtual_listen.c ifdhandler/card_program.c \
-	ifdhandler/vpcd.c ifdhandler/builtin_card.c ifdhandler/builtin_command.c \
-	ifdhandler/builtin_files.c ifdhandler/builtin_pin.c
+HANDLER += $(wildcard ifdhandler/virtual/*.c)
 
 CLIENT = client/context.c client/list.c client/connect.c client/status.c client/transaction.c client/transmit.c \
 	client/attrib.c client/change.c client/error.c client/output.c client/handle.c client/card.c client/watch.c \

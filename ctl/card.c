@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#include "ifdhandler/atr.h"
+#include "ifdhandler/iso7816/atr.h"
 #include "wire/status.h"
 
 const char *card_word(const struct peer_state *state) {

@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "ifdhandler/ccid_desc.h"
-#include "ifdhandler/quirk.h"
+#include "ifdhandler/ccid/ccid_desc.h"
+#include "ifdhandler/ccid/quirk.h"
 
 static void interface_add(struct identity *identity, unsigned number, unsigned n_slots,
 	const struct name_parts *parts) {

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <systemd/sd-event.h>
 
-#include "ifdhandler/atr.h"
+#include "ifdhandler/iso7816/atr.h"
 
 enum {
 	/* A card stays powered so long after its last use, as programs that connect and disconnect

@@ -97,7 +97,7 @@ help=$(sed -n '/^static void usage/,/^}/p' ifdhandler/main.c | grep -oE '"  (--[
 compare "ifdhandler --help has the same" "$options" "$help"
 
 words=$(sed -n -e 's/^	{ "\([a-z=-]*\)", .*/\1/p' -e 's/^	\[CCID_LEVEL_[A-Z]*\] = "\(level=[a-z]*\)",/\1/p' \
-	-e 's/.*word_number(word, "\(hide-interface=\)".*/\1/p' ifdhandler/quirk.c)
+	-e 's/.*word_number(word, "\(hide-interface=\)".*/\1/p' ifdhandler/ccid/quirk.c)
 compare "ifdhandler-properties.5 has every quirk, and no other" "$words" \
 	"$(part man/ifdhandler-properties.5 QUIRKS | grep -A1 '^\.TP' |
 		grep -E '^\.B' | sed 's/^\.[BIR]* //;s/"[ ,]*"*/ /g;s/= [A-Z]*$/=/')"

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Makes ifdhandler/builtin_files.c: the file system of the builtin card.
+"""Makes ifdhandler/virtual/builtin_files.c: the file system of the builtin card.
 
-    tests/make-builtin-files.py [--new-certificate] > ifdhandler/builtin_files.c
+    tests/make-builtin-files.py [--new-certificate] > ifdhandler/virtual/builtin_files.c
 
 The structures are PKCS #15 v1.1 (ISO/IEC 7816-15). The certificate is read from
 tests/fixtures/builtin-card.der. --new-certificate makes that file anew with openssl: an RSA key,
@@ -189,7 +189,7 @@ def source():
  * its public key, two data objects and a PIN. Made by tests/make-builtin-files.py: change that.
  * The certificate is self-signed, and its private key exists nowhere.
  */
-#include "ifdhandler/builtin_files.h"
+#include "ifdhandler/virtual/builtin_files.h"
 
 """
     rows = ""

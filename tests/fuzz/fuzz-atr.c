@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ifdhandler/atr.h"
+#include "ifdhandler/iso7816/atr.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ifdhandler/builtin_card.h"
+#include "ifdhandler/virtual/builtin_card.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

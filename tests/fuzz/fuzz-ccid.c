@@ -21,7 +21,7 @@
 #include <string.h>
 #include <systemd/sd-event.h>
 
-#include "ifdhandler/ccid_driver.h"
+#include "ifdhandler/ccid/ccid_driver.h"
 #include "tests/unit/descriptors.h"
 #include "tests/unit/fake-usb.h"
 

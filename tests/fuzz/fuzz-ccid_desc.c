@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ifdhandler/ccid_desc.h"
-#include "ifdhandler/quirk.h"
+#include "ifdhandler/ccid/ccid_desc.h"
+#include "ifdhandler/ccid/quirk.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

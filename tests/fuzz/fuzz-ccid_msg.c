@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ifdhandler/ccid_in.h"
+#include "ifdhandler/ccid/ccid_in.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

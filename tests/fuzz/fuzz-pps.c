@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ifdhandler/atr.h"
-#include "ifdhandler/pps.h"
+#include "ifdhandler/iso7816/atr.h"
+#include "ifdhandler/iso7816/pps.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

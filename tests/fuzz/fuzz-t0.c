@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ifdhandler/apdu.h"
-#include "ifdhandler/t0.h"
+#include "ifdhandler/iso7816/apdu.h"
+#include "ifdhandler/iso7816/t0.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

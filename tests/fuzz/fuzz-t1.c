@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ifdhandler/atr.h"
-#include "ifdhandler/t1.h"
+#include "ifdhandler/iso7816/atr.h"
+#include "ifdhandler/iso7816/t1.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ifdhandler/vpcd.h"
+#include "ifdhandler/virtual/vpcd.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -6,7 +6,7 @@ failed=0 bad=
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 flags="-std=gnu17 -D_GNU_SOURCE -I. -Iclient -Ibuild -Wall -Wextra -Werror -fsyntax-only"
-for h in wire/*.h ifdhandler/*.h client/*.h ctl/*.h; do
+for h in wire/*.h ifdhandler/*.h ifdhandler/*/*.h client/*.h ctl/*.h; do
 	[ "$h" = client/reader.h ] && continue # needs ULONG from its user, as programs know it
 	echo "#include \"$h\"" >"$tmp/h.c"
 	${CC:-cc} $flags $(pkg-config --cflags libusb-1.0) "$tmp/h.c" >"$tmp/said" 2>&1 || bad="$bad $h"

@@ -11,7 +11,7 @@ say() {
 	fi
 }
 missing=
-for f in $(grep -ohP '(?<![\w/])(wire|ifdhandler|client|ctl|udev|units|man|tests)/[A-Za-z0-9_@.-]+[A-Za-z0-9]' README.md CONTRIBUTING.md | sort -u); do
+for f in $(grep -ohP '(?<![\w/])(wire|ifdhandler|client|ctl|udev|units|man|tests)/[A-Za-z0-9_@./-]+[A-Za-z0-9]' README.md CONTRIBUTING.md | sort -u); do
 	ls $f* >/dev/null 2>&1 || missing="$missing $f"
 done
 say "files named in the documents exist" "$missing"

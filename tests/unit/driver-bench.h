@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "ifdhandler/ccid_driver.h"
+#include "ifdhandler/ccid/ccid_driver.h"
 #include "tests/unit/descriptors.h"
 #include "tests/unit/fake-usb.h"
 

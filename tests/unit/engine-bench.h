@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "ifdhandler/ccid.h"
+#include "ifdhandler/ccid/ccid.h"
 #include "tests/unit/fake-usb.h"
 
 enum { OUT = 0x01, IN = 0x82, SHORT_USEC = 300000 };

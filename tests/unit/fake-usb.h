@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "ifdhandler/usb.h"
+#include "ifdhandler/usb/usb.h"
 
 struct fake_usb;
 struct sd_event;

@@ -6,8 +6,8 @@
 
 #include "tests/unit/test.h"
 
-#include "ifdhandler/atr.h"
-#include "ifdhandler/t1.h"
+#include "ifdhandler/iso7816/atr.h"
+#include "ifdhandler/iso7816/t1.h"
 
 #define BYTES(...) (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ })
 

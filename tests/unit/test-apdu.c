@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "ifdhandler/apdu.h"
+#include "ifdhandler/iso7816/apdu.h"
 
 #define PARSE(ret, ...) \
 	apdu_parse((const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }), ret)

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "ifdhandler/atr.h"
+#include "ifdhandler/iso7816/atr.h"
 
 /* A block of exactly the right size, so that a sanitizer sees every byte too far. */
 static int parse(const uint8_t *bytes, size_t len, struct atr *ret_atr) {

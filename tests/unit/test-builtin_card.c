@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ifdhandler/builtin_card.h"
-#include "ifdhandler/builtin_files.h"
-#include "ifdhandler/builtin_pin.h"
+#include "ifdhandler/virtual/builtin_card.h"
+#include "ifdhandler/virtual/builtin_files.h"
+#include "ifdhandler/virtual/builtin_pin.h"
 
 #define SELECT_APP    "00A404000CA000000063504B43532D3135"
 #define SELECT_SECRET "00A4080C0450154334"

@@ -6,8 +6,8 @@
 
 #include <cmocka.h>
 
-#include "ifdhandler/ccid_desc.h"
-#include "ifdhandler/quirk.h"
+#include "ifdhandler/ccid/ccid_desc.h"
+#include "ifdhandler/ccid/quirk.h"
 #include "tests/unit/descriptors.h"
 
 static enum ccid_desc_result parse(const struct descriptors *d, struct ccid_desc *desc) {

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "ifdhandler/ccid_msg.h"
+#include "ifdhandler/ccid/ccid_msg.h"
 
 #define BYTES(...) ((const uint8_t[]){ __VA_ARGS__ }), sizeof((const uint8_t[]){ __VA_ARGS__ })
 

@@ -9,9 +9,9 @@
 
 #include <cmocka.h>
 
-#include "ifdhandler/atr.h"
+#include "ifdhandler/iso7816/atr.h"
 #include "ifdhandler/driver.h"
-#include "ifdhandler/exchange.h"
+#include "ifdhandler/ccid/exchange.h"
 
 #define BYTES(...) ((const uint8_t[]){ __VA_ARGS__ }), sizeof((const uint8_t[]){ __VA_ARGS__ })
 

@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-#include "ifdhandler/atr.h"
-#include "ifdhandler/pps.h"
+#include "ifdhandler/iso7816/atr.h"
+#include "ifdhandler/iso7816/pps.h"
 
 #define BYTES(...) (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ })
 

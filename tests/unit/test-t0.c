@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "ifdhandler/t0.h"
+#include "ifdhandler/iso7816/t0.h"
 
 #define BYTES(...) (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ })
 

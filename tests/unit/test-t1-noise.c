@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ifdhandler/atr.h"
-#include "ifdhandler/t1.h"
+#include "ifdhandler/iso7816/atr.h"
+#include "ifdhandler/iso7816/t1.h"
 #include "tests/unit/fake-t1-card.h"
 
 /* One line between a host and a card; `loss` and `damage`: in how many blocks of 1000. */

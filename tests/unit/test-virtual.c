@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 #include "ifdhandler/driver.h"
-#include "ifdhandler/virtual_listen.h"
+#include "ifdhandler/virtual/virtual_listen.h"
 
 enum {
 	TURN_US = 2000000, /* longer than anything that is expected here takes */

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ifdhandler/vpcd.h"
+#include "ifdhandler/virtual/vpcd.h"
 
 static struct vpcd_rx *new_rx(void) {
 	struct vpcd_rx *rx = calloc(1, sizeof(*rx));

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Models a USB CCID reader as the driver interface wants it: slots numbered over all interfaces,
+ * one operation per slot at a time, each ended exactly once.
+ *
+ * An operation is a chain of commands: ccid_slot_ask sends one, its answer calls the step that was
+ * named, until a step ends the operation. The files beside this one are such chains: ccid_power,
+ * ccid_protocol, ccid_transmit, ccid_control; ccid_open and ccid_presence live beside operations.
+ * Every answer's card status is looked at before its step, so a step that finds the card without
+ * power knows that the host has been told.
+ *
+ * Can never happen: an upcall after `gone`, an operation started while the device is not ready.
+ */
+#include "ifdhandler/ccid/ccid_driver.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-event.h>
+
+/* ---- operations ---- */
+
+void ccid_slot_end(struct ccid_slot *slot, const struct driver_result *result) {
+	driver_done_fn done = slot->done;
+	void *userdata = slot->userdata;
+	slot->busy = 0;
+	slot->done = NULL;
+	ccid_presence_poll(slot->driver);
+	done(userdata, result);
+}
+
+void ccid_slot_fail(struct ccid_slot *slot, enum status status) {
+	ccid_slot_end(slot, &(struct driver_result){ .status = status });
+}
+
+static void on_command(void *userdata, const struct ccid_reply *reply, int error) {
+	struct ccid_slot *slot = userdata;
+	int had = slot->present;
+	if (reply)
+		ccid_presence_see(slot, reply->icc);
+	/* A command's word alone is not believed for good: readers have been seen to say so once too
+	 * often, and no notification would ever correct it. */
+	if (reply && reply->icc == CCID_ICC_ABSENT && had && slot->driver->phase == CCID_READY) {
+		slot->retell = 1;
+		ccid_presence_ask(slot);
+	}
+	slot->step(slot, reply, error);
+}
+
+void ccid_slot_ask(struct ccid_slot *slot, const struct ccid_request *request,
+	uint64_t timeout_usec, ccid_step_fn step) {
+	uint64_t base = slot->driver->quirks.base_timeout_ms * UINT64_C(1000);
+	slot->step = step;
+	slot->command = (struct ccid_command){
+		.request = *request,
+		.slot = slot->index,
+		.timeout_usec = timeout_usec < base ? base : timeout_usec,
+		.done = on_command,
+		.userdata = slot,
+	};
+	ccid_submit(slot->driver->ccid, &slot->command);
+}
+
+enum status ccid_status_of_error(const struct ccid_slot *slot, int error) {
+	if (slot->driver->phase == CCID_GONE)
+		return STATUS_READER_GONE;
+	switch (error) {
+	case -ENODEV: return STATUS_READER_GONE;
+	case -ENOMEM: return STATUS_NO_MEMORY;
+	case -ETIMEDOUT: return STATUS_EXCHANGE_TIMEOUT;
+	default: return STATUS_EXCHANGE_FAILED;
+	}
+}
+
+void ccid_slot_forget(struct ccid_slot *slot) {
+	slot->powered = 0;
+	slot->protocol = PROTOCOL_NONE;
+	slot->atr_len = 0;
+	slot->atr_usable = 0;
+	slot->no_ifsd = 0;
+	exchange_stop(&slot->exchange);
+}
+
+void ccid_slot_lose(struct ccid_slot *slot) {
+	struct driver *driver = slot->driver;
+	ccid_slot_forget(slot);
+	slot->unclean = 1;
+	if (driver->phase == CCID_READY && !ccid_is_stopped(driver->ccid) && slot->present)
+		driver->host.presence(driver->host.userdata, slot->index, 1, 1);
+}
+
+/* The slot, taken for an operation; NULL where that has ended already. */
+static struct ccid_slot *begin(
+	struct driver *driver, unsigned index, driver_done_fn done, void *userdata) {
+	enum status status = driver->trouble;
+	if (driver->phase == CCID_READY && !ccid_is_stopped(driver->ccid)) {
+		assert(index < driver->n_slots);
+		struct ccid_slot *slot = &driver->slots[index];
+		assert(!slot->busy);
+		slot->busy = 1;
+		slot->done = done;
+		slot->userdata = userdata;
+		return slot;
+	}
+	done(userdata, &(struct driver_result){ .status = status });
+	return NULL;
+}
+
+static void power_on(struct driver *driver, unsigned index, enum driver_reset how,
+	driver_done_fn done, void *userdata) {
+	struct ccid_slot *slot = begin(driver, index, done, userdata);
+	if (slot)
+		ccid_power_on(slot, how);
+}
+
+static void power_off(struct driver *driver, unsigned index, driver_done_fn done, void *userdata) {
+	struct ccid_slot *slot = begin(driver, index, done, userdata);
+	if (slot)
+		ccid_power_off(slot);
+}
+
+static void set_protocol(struct driver *driver, unsigned index, uint32_t protocol,
+	driver_done_fn done, void *userdata) {
+	struct ccid_slot *slot = begin(driver, index, done, userdata);
+	if (slot)
+		ccid_set_protocol(slot, protocol);
+}
+
+static void transmit(struct driver *driver, unsigned index, uint32_t protocol,
+	const struct driver_bytes *apdu, driver_done_fn done, void *userdata) {
+	struct ccid_slot *slot = begin(driver, index, done, userdata);
+	if (slot)
+		ccid_transmit(slot, protocol, apdu);
+}
+
+static void control(struct driver *driver, unsigned index, uint32_t code,
+	const struct driver_bytes *in, driver_done_fn done, void *userdata) {
+	struct ccid_slot *slot = begin(driver, index, done, userdata);
+	if (slot)
+		ccid_control(slot, code, in);
+}
+
+/* ---- without I/O ---- */
+
+static unsigned n_slots(const struct driver *driver) {
+	return driver->n_slots;
+}
+
+static enum status get_attrib(
+	struct driver *driver, unsigned index, uint32_t tag, uint8_t *buf, size_t *ret_len) {
+	if (index >= driver->n_slots)
+		return STATUS_UNSUPPORTED;
+	return ccid_get_attrib(&driver->slots[index], tag, buf, ret_len);
+}
+
+static enum status known(
+	struct driver *driver, unsigned index, uint32_t code, uint8_t *buf, size_t *ret_len) {
+	if (index >= driver->n_slots)
+		return STATUS_UNSUPPORTED;
+	return ccid_known(&driver->slots[index], code, buf, ret_len);
+}
+
+static size_t describe(const struct driver *driver, unsigned index, char *buf, size_t size) {
+	buf[0] = '\0';
+	return index < driver->n_slots ? ccid_describe(&driver->slots[index], buf, size) : 0;
+}
+
+static int watch(struct driver *driver, unsigned index, int on) {
+	if (index >= driver->n_slots)
+		return 0;
+	struct ccid_slot *slot = &driver->slots[index];
+	int is_news = on && !slot->watched;
+	slot->watched = on;
+	if (driver->phase != CCID_READY)
+		return 0;
+	/* What happened while nobody looked. */
+	int ask = is_news && slot->known &&
+		driver->bells[slot->interface - driver->desc.interfaces].polled;
+	if (ask) {
+		slot->retell = 1;
+		ccid_presence_ask(slot);
+	}
+	ccid_presence_poll(driver);
+	return ask;
+}
+
+/* ---- life ---- */
+
+static void driver_free(struct driver *driver) {
+	if (!driver)
+		return;
+	driver->phase = CCID_GONE;
+	driver->trouble = STATUS_READER_GONE;
+	if (driver->timer)
+		(void)sd_event_source_set_enabled(driver->timer, SD_EVENT_OFF);
+	ccid_close(driver, -ENODEV);
+	for (unsigned i = 0; i < driver->n_made; i++) {
+		exchange_stop(&driver->slots[i].exchange);
+		explicit_bzero(driver->slots[i].scratch, sizeof(driver->slots[i].scratch));
+	}
+	sd_event_source_disable_unref(driver->timer);
+	free(driver->slots);
+	free(driver);
+}
+
+int ccid_driver_init(const struct driver_config *config, struct sd_event *event,
+	const struct driver_host *host, const struct usb_ops *ops, struct driver **ret_driver) {
+	if (!config->node)
+		return -EINVAL;
+	struct driver *driver = calloc(1, sizeof(*driver));
+	if (!driver)
+		return -ENOMEM;
+	driver->config = config;
+	driver->event = event;
+	driver->host = *host;
+	driver->ops = ops;
+	driver->trouble = STATUS_STARTING;
+	quirk_parse(config->quirks, &driver->quirks);
+	int r = ccid_open(driver);
+	if (r < 0) {
+		driver_free(driver);
+		return r;
+	}
+	*ret_driver = driver;
+	return 0;
+}
+
+static int init(const struct driver_config *config, struct sd_event *event,
+	const struct driver_host *host, struct driver **ret_driver) {
+	return ccid_driver_init(config, event, host, &usb_libusb, ret_driver);
+}
+
+const struct driver_ops driver_ccid = {
+	.name = "ccid",
+	.init = init,
+	.free = driver_free,
+	.n_slots = n_slots,
+	.power_on = power_on,
+	.power_off = power_off,
+	.set_protocol = set_protocol,
+	.transmit = transmit,
+	.known = known,
+	.control = control,
+	.get_attrib = get_attrib,
+	.describe = describe,
+	.watch = watch,
+};
