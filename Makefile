@@ -7,7 +7,7 @@
 
 B = build
 ifneq ($(SANITIZE),)
-B = build-sanitize
+B = $(if $(filter thread,$(SANITIZE)),build-thread,build-sanitize)
 endif
 
 build/config.mk: configure config.mk.in config.h.in
@@ -144,7 +144,7 @@ deps:
 	tests/deps.sh
 
 clean:
-	rm -rf build/obj build/pic build/tests build/fuzz build/*.a build/ifdhandler build/reader-ctl build/libpcsclite* build-sanitize
+	rm -rf build/obj build/pic build/tests build/fuzz build/*.a build/ifdhandler build/reader-ctl build/libpcsclite* build-sanitize build-thread
 
 dist: configure
 	@mkdir -p build
@@ -154,3 +154,4 @@ dist: configure
 help:
 	@echo "all demo test check check-system bench fuzz install uninstall deps clean dist"
 	@echo "make SANITIZE=address,undefined check: the same tests with sanitizers"
+	@echo "make check-threads: the library with the thread sanitizer"

@@ -9,19 +9,27 @@
 #include "client/card.h"
 #include "client/output.h"
 #include "client/reader.h"
+#include "wire/status.h"
 
 static bool is_name(DWORD tag) {
 	return tag == SCARD_ATTR_DEVICE_FRIENDLY_NAME_A || tag == SCARD_ATTR_DEVICE_SYSTEM_NAME_A;
 }
 
-/* What the handler checks for every attribute: the lock, the reader's health, the card's event. */
+/* What the handler checks for every attribute: the lock, the reader's health, the card's event. The end of a
+ * transaction may be on its way: whether the lock is still taken only the handler knows. */
 static LONG name_check(struct card *card) {
 	struct channel_state state;
 	LONG rv = card_look(card, &state);
+	if (rv == SCARD_S_SUCCESS && (state.flags & STATE_LOCKED_ELSEWHERE)) {
+		struct message_reply reply;
+		rv = card_ask(card, &reply);
+		if (reply.status == STATUS_SHARING)
+			return SCARD_E_SHARING_VIOLATION;
+		if (card->life == CARD_LIVE)
+			rv = card_look(card, &state);
+	}
 	if (rv != SCARD_S_SUCCESS)
 		return rv;
-	if (state.flags & STATE_LOCKED_ELSEWHERE)
-		return SCARD_E_SHARING_VIOLATION;
 	if (state.presence == PRESENCE_UNKNOWN)
 		return SCARD_E_READER_UNAVAILABLE;
 	return card_event(&state);

@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "client/reader.h"
 #include "wire/status.h"
 
 LONG card_ready(struct card *card) {
@@ -39,7 +40,18 @@ static LONG card_unanswered(struct card *card, int error, LONG lost) {
 	card_ended(card);
 	if (error == CHANNEL_UNSENT)
 		return card_ready(card);
+	if (error == CHANNEL_TIMEOUT)
+		return SCARD_E_READER_UNAVAILABLE;
 	return card->life == CARD_GONE ? SCARD_E_READER_UNAVAILABLE : lost;
+}
+
+int card_reply(struct card *card, struct message_reply *ret_reply) {
+	const struct reader *reader = card->reader;
+	int r;
+	do
+		r = channel_reply(&card->channel, ret_reply);
+	while (r == CHANNEL_TIMEOUT && channel_greets(reader->dir, reader->instance));
+	return r;
 }
 
 LONG card_call(struct card *card, struct card_request *request, struct message_reply *ret_reply) {
@@ -49,16 +61,42 @@ LONG card_call(struct card *card, struct card_request *request, struct message_r
 		return rv;
 	int r = channel_send_tail(&card->channel, &request->head, request->tail, request->tail_len);
 	if (r == 0)
-		r = channel_reply(&card->channel, ret_reply);
+		r = card_reply(card, ret_reply);
 	if (r < 0)
 		return card_unanswered(card, r, request->lost);
 	return (LONG)status_scard(ret_reply->status);
 }
 
-LONG card_look(struct card *card, struct channel_state *ret_state) {
-	if (card->life == CARD_LIVE && channel_drain(&card->channel) < 0)
-		card_ended(card);
+LONG card_send(struct card *card, struct card_request *request) {
 	LONG rv = card_ready(card);
+	if (rv != SCARD_S_SUCCESS)
+		return rv;
+	int r = channel_send_tail(&card->channel, &request->head, request->tail, request->tail_len);
+	return r < 0 ? card_unanswered(card, r, request->lost) : SCARD_S_SUCCESS;
+}
+
+LONG card_ask(struct card *card, struct message_reply *ret_reply) {
+	struct card_request request = { .lost = SCARD_W_RESET_CARD };
+	struct message_get_attrib m = { .tag = SCARD_ATTR_ATR_STRING };
+	message_get_attrib_encode(card_request_start(&request), channel_serial(&card->channel), &m);
+	return card_call(card, &request, ret_reply);
+}
+
+/* Reads what was pushed; behind a heap of states also what the handler kept back. SCARD_S_SUCCESS, or why that cannot
+ * be had. */
+static LONG card_catch_up(struct card *card) {
+	struct message_reply reply;
+	int r = channel_drain(&card->channel);
+	if (r < 0)
+		card_ended(card);
+	LONG rv = r > 0 ? card_ask(card, &reply) : SCARD_S_SUCCESS;
+	return card->life == CARD_LIVE ? SCARD_S_SUCCESS : rv;
+}
+
+LONG card_look(struct card *card, struct channel_state *ret_state) {
+	LONG rv = card->life == CARD_LIVE ? card_catch_up(card) : SCARD_S_SUCCESS;
+	if (rv == SCARD_S_SUCCESS)
+		rv = card_ready(card);
 	if (rv == SCARD_S_SUCCESS)
 		*ret_state = channel_slot(&card->channel, card->reader->slot);
 	return rv;

@@ -2,8 +2,8 @@
 /*
  * SCardGetStatusChange: look at the readers that the caller names, compare with what it claims,
  * and wait until something differs. One poll waits for all causes: the readers' watches, the
- * directories, and the context's eventfd (SCardCancel, or another thread that has seen the directories
- * change).
+ * directories, and the call's eventfd (SCardCancel, or another thread that has seen the directories
+ * change). After it only those readers are looked at that have something to tell.
  *
  * The first look at a reader waits until its handler knows the card, also with timeout 0: a handler
  * that has just been started must not look like an empty reader. A reader that was replugged during
@@ -19,6 +19,7 @@
 #include <sys/eventfd.h>
 
 #include "client/clock.h"
+#include "client/descriptor.h"
 #include "client/handle.h"
 #include "client/watch.h"
 
@@ -34,15 +35,15 @@ enum {
 struct entry {
 	enum { ENTRY_IGNORED, ENTRY_PNP, ENTRY_READER } kind;
 	uint64_t life;               /* of the reader when the call began */
-	const struct reader *reader; /* in the newest list; NULL when it has vanished */
+	const struct reader *reader; /* in w->readers; NULL when it has vanished */
 	struct watch *watch;
 };
 
 /* A call that is under way. */
 struct wait {
-	struct context *context;
-	unsigned cancels;
+	struct waiter *waiter;
 	int64_t deadline_ms;
+	int64_t now_ms; /* one time for all that a round decides */
 	SCARD_READERSTATE *states;
 	size_t n;
 	struct entry *entries;
@@ -120,55 +121,90 @@ static LONG entries_resolve(struct wait *w) {
 			return SCARD_E_UNKNOWN_READER;
 		else
 			entry->kind = ignored ? ENTRY_IGNORED : ENTRY_READER;
+		entry->reader = reader;
 		entry->life = reader ? reader->life : 0;
 	}
 	return SCARD_S_SUCCESS;
 }
 
-/* Brings the list and all entries up to date. SCARD_E_NO_MEMORY or success. */
-static LONG look(struct wait *w, bool new_call) {
+/* Finds the entry's reader in the list, its watch, and what that has been told. */
+static LONG entry_find(struct wait *w, size_t i, bool new_call) {
+	struct entry *entry = &w->entries[i];
+	const struct reader *reader = entry->reader;
+	if (!new_call)
+		reader = readers_find(w->readers, w->states[i].szReader);
+	entry->reader = reader && reader->life == entry->life ? reader : NULL;
+	entry->watch = NULL;
+	if (!entry->reader)
+		return SCARD_S_SUCCESS;
+	entry->watch = watch_get(w->waiter, w->readers, reader, new_call);
+	if (!entry->watch)
+		return SCARD_E_NO_MEMORY;
+	watch_pump(entry->watch, new_call);
+	/* What it has just heard may be old news: the reader is there again, in the newest list. */
+	if (entry->watch->phase == WATCH_DOWN)
+		entry->watch = watch_get(w->waiter, w->readers, reader, new_call);
+	return entry->watch ? SCARD_S_SUCCESS : SCARD_E_NO_MEMORY;
+}
+
+static LONG entries_find(struct wait *w, bool new_call) {
+	LONG rv = SCARD_S_SUCCESS;
+	for (size_t i = 0; i < w->n && rv == SCARD_S_SUCCESS; i++)
+		if (w->entries[i].kind == ENTRY_READER)
+			rv = entry_find(w, i, new_call);
+	return rv;
+}
+
+/* Only those that poll has found something at, and those that are to be tried again. */
+static void entries_pump(struct wait *w) {
+	for (size_t i = 0; i < w->n; i++) {
+		struct watch *watch = w->entries[i].watch;
+		if (watch && (w->fds[2 + i].revents || watch->retry_ms <= w->now_ms))
+			watch_pump(watch, false);
+	}
+}
+
+/* Brings the list and all entries up to date after a sleep. SCARD_E_NO_MEMORY or success. */
+static LONG look_again(struct wait *w) {
 	struct readers *readers = readers_get();
 	if (!readers)
 		return SCARD_E_NO_MEMORY;
+	bool same = readers == w->readers;
 	readers_unref(w->readers);
 	w->readers = readers;
-	for (size_t i = 0; i < w->n; i++) {
-		struct entry *entry = &w->entries[i];
-		if (entry->kind != ENTRY_READER)
-			continue;
-		const struct reader *reader = readers_find(readers, w->states[i].szReader);
-		entry->reader = reader && reader->life == entry->life ? reader : NULL;
-		entry->watch = NULL;
-		if (!entry->reader)
-			continue;
-		entry->watch = watch_get(w->context, readers, reader, new_call);
-		if (!entry->watch)
-			return SCARD_E_NO_MEMORY;
-		watch_pump(entry->watch, new_call);
-	}
+	w->now_ms = clock_ms();
+	if (!same)
+		return entries_find(w, false);
+	entries_pump(w);
 	return SCARD_S_SUCCESS;
 }
 
 /* Is there a reader whose card is not known yet, but may be soon? */
 static bool anything_unknown(const struct wait *w) {
-	int64_t now_ms = clock_ms();
 	for (size_t i = 0; i < w->n; i++) {
 		const struct entry *entry = &w->entries[i];
 		struct channel_state state;
-		if (entry->watch && !watch_slot(entry->watch, entry->reader->slot, now_ms, &state))
+		if (entry->watch &&
+			!watch_slot(entry->watch, entry->reader->slot, w->now_ms, &state))
 			return true;
 	}
 	return false;
 }
 
-/* When the first handler that has been asked is not waited for any more; CLOCK_NEVER for none. */
+static int64_t earlier(int64_t a_ms, int64_t b_ms) {
+	return a_ms < b_ms ? a_ms : b_ms;
+}
+
+/* When a handler that has been asked is not waited for any more, or one is to be tried again; CLOCK_NEVER for
+ * none. */
 static int64_t next_due_ms(const struct wait *w) {
-	int64_t due_ms = CLOCK_NEVER, now_ms = clock_ms();
+	int64_t due_ms = CLOCK_NEVER;
 	for (size_t i = 0; i < w->n; i++) {
 		const struct watch *watch = w->entries[i].watch;
-		if (watch && watch->phase == WATCH_ASKED && watch->due_ms >= now_ms &&
-			watch->due_ms < due_ms)
-			due_ms = watch->due_ms;
+		if (watch && watch->phase == WATCH_ASKED && watch->due_ms > w->now_ms)
+			due_ms = earlier(due_ms, watch->due_ms);
+		if (watch && watch->phase == WATCH_DOWN)
+			due_ms = earlier(due_ms, watch->retry_ms);
 	}
 	return due_ms;
 }
@@ -196,11 +232,10 @@ static void fill_reader(SCARD_READERSTATE *state, const struct entry *entry, int
 /* Fills in all entries. Has any changed? */
 static bool fill(struct wait *w) {
 	bool changed = false;
-	int64_t now_ms = clock_ms();
 	for (size_t i = 0; i < w->n; i++) {
 		SCARD_READERSTATE *state = &w->states[i];
 		if (w->entries[i].kind == ENTRY_READER)
-			fill_reader(state, &w->entries[i], now_ms);
+			fill_reader(state, &w->entries[i], w->now_ms);
 		else if (w->entries[i].kind == ENTRY_PNP)
 			state->dwEventState =
 				pnp_event(state->dwCurrentState, w->number, w->readers->number);
@@ -209,15 +244,24 @@ static bool fill(struct wait *w) {
 	return changed;
 }
 
-static int64_t earlier(int64_t a_ms, int64_t b_ms) {
-	return a_ms < b_ms ? a_ms : b_ms;
+/* The eventfd has something to tell, or was closed behind our back: then another one takes its place. */
+static LONG woken(struct wait *w) {
+	eventfd_t count;
+	if (descriptor_is_ours(w->waiter->wake_fd)) {
+		eventfd_read(w->waiter->wake_fd, &count);
+		return SCARD_S_SUCCESS;
+	}
+	readers_unlisten(&w->listener);
+	int r = handle_wait_mend(w->waiter);
+	w->listener.wake_fd = w->waiter->wake_fd;
+	readers_listen(&w->listener);
+	return r < 0 ? SCARD_E_NO_MEMORY : SCARD_S_SUCCESS;
 }
 
-/* Waits until anything happens, `until_ms` at most. */
-static void sleep_until(struct wait *w, int64_t until_ms) {
-	eventfd_t count;
+/* Waits until anything happens, `until_ms` at most. SCARD_E_NO_MEMORY or success. */
+static LONG sleep_until(struct wait *w, int64_t until_ms) {
 	until_ms = earlier(until_ms, earlier(next_due_ms(w), readers_look_again_ms()));
-	w->fds[0] = (struct pollfd){ .fd = w->context->wake_fd, .events = POLLIN };
+	w->fds[0] = (struct pollfd){ .fd = w->waiter->wake_fd, .events = POLLIN };
 	w->fds[1] = (struct pollfd){ .fd = readers_poll_fd(), .events = POLLIN };
 	for (size_t i = 0; i < w->n; i++)
 		w->fds[2 + i] = (struct pollfd){
@@ -225,45 +269,56 @@ static void sleep_until(struct wait *w, int64_t until_ms) {
 			.events = POLLIN,
 		};
 	poll(w->fds, w->n + 2, clock_left(until_ms));
-	if (w->fds[0].revents)
-		eventfd_read(w->context->wake_fd, &count);
+	return w->fds[0].revents ? woken(w) : SCARD_S_SUCCESS;
+}
+
+/* Looks, and says what comes of it; *ret_over is false if the call has to go on. */
+static LONG judge(struct wait *w, bool *ret_over) {
+	bool cancelled = handle_wait_cancelled(w->waiter);
+	bool unknown = anything_unknown(w);
+	*ret_over = true;
+	if (unknown && !cancelled) {
+		*ret_over = false;
+		return sleep_until(w, CLOCK_NEVER);
+	}
+	if (fill(w) && !unknown)
+		return SCARD_S_SUCCESS;
+	if (cancelled)
+		return SCARD_E_CANCELLED;
+	if (clock_left(w->deadline_ms) == 0)
+		return SCARD_E_TIMEOUT;
+	*ret_over = false;
+	return sleep_until(w, w->deadline_ms);
 }
 
 static LONG wait_loop(struct wait *w) {
-	for (bool first = true;; first = false) {
-		LONG rv = look(w, first);
-		if (rv != SCARD_S_SUCCESS)
-			return rv;
-		bool cancelled = handle_wait_cancelled(w->context, w->cancels);
-		bool unknown = anything_unknown(w);
-		if (unknown && !cancelled) {
-			sleep_until(w, CLOCK_NEVER);
-			continue;
-		}
-		if (fill(w) && !unknown)
-			return SCARD_S_SUCCESS;
-		if (cancelled)
-			return SCARD_E_CANCELLED;
-		if (clock_left(w->deadline_ms) == 0)
-			return SCARD_E_TIMEOUT;
-		sleep_until(w, w->deadline_ms);
+	bool over;
+	LONG rv = entries_find(w, true);
+	w->now_ms = clock_ms();
+	while (rv == SCARD_S_SUCCESS) {
+		rv = judge(w, &over);
+		if (over)
+			break;
+		if (rv == SCARD_S_SUCCESS)
+			rv = look_again(w);
 	}
+	return rv;
 }
 
 static LONG wait_run(struct wait *w) {
-	w->readers = readers_get();
-	if (!w->readers)
-		return SCARD_E_NO_MEMORY;
-	LONG rv = entries_resolve(w);
-	if (rv != SCARD_S_SUCCESS)
-		return rv;
-	w->number = w->readers->number;
-	for (size_t i = 0; i < w->n; i++)
-		w->states[i].dwEventState = 0;
-	watch_prune(w->context, w->readers);
-	w->listener.wake_fd = w->context->wake_fd;
+	w->listener.wake_fd = w->waiter->wake_fd;
 	readers_listen(&w->listener);
-	rv = wait_loop(w);
+	w->readers = readers_get();
+	LONG rv = w->readers ? entries_resolve(w) : SCARD_E_NO_MEMORY;
+	if (rv == SCARD_S_SUCCESS) {
+		w->number = w->readers->number;
+		for (size_t i = 0; i < w->n; i++)
+			w->states[i].dwEventState = 0;
+		watch_prune(w->waiter, w->readers);
+		rv = wait_loop(w);
+	}
+	if (rv == SCARD_E_NO_MEMORY) /* what we hold may be what the program lacks */
+		watch_clear(w->waiter);
 	readers_unlisten(&w->listener);
 	return rv;
 }
@@ -277,14 +332,15 @@ static int64_t deadline_of(DWORD timeout) {
 }
 
 static LONG wait_in(struct context *context, DWORD timeout, SCARD_READERSTATE *states, size_t n) {
-	struct wait w = { .context = context, .states = states, .n = n };
+	struct wait w = { .states = states, .n = n };
 	w.deadline_ms = deadline_of(timeout);
 	w.entries = calloc(n, sizeof(*w.entries));
 	w.fds = calloc(n + 2, sizeof(*w.fds));
 	LONG rv = SCARD_E_NO_MEMORY;
-	if (w.entries && w.fds && handle_wait_begin(context, &w.cancels) == 0) {
+	w.waiter = w.entries && w.fds ? handle_wait_begin(context) : NULL;
+	if (w.waiter) {
 		rv = wait_run(&w);
-		handle_wait_end(context);
+		handle_wait_end(context, w.waiter);
 	}
 	readers_unref(w.readers);
 	free(w.entries);

@@ -21,11 +21,13 @@
 
 #include "client/clock.h"
 #include "client/debug.h"
+#include "client/descriptor.h"
 #include "wire/path.h"
 #include "wire/status.h"
 
 enum {
-	ROOM = 2048, /* chosen: a short answer with several STATEs before it */
+	ROOM = 2048,     /* chosen: a short answer with several STATEs before it */
+	GREET_MS = 5000, /* chosen: a handler's event loop on a busy machine, or the start of one */
 };
 
 static int address_set(struct sockaddr_un *address, const char *dir, const char *instance) {
@@ -34,18 +36,30 @@ static int address_set(struct sockaddr_un *address, const char *dir, const char 
 	return n < 0 || (size_t)n >= sizeof(address->sun_path) ? -ENAMETOOLONG : 0;
 }
 
-/* connect(2) to a full queue waits as long as SO_SNDTIMEO says. */
+/* A recv that waits gives up after CHANNEL_SILENCE_MS. */
+static int limit_receive(int fd) {
+	struct timeval tv = { .tv_sec = CHANNEL_SILENCE_MS / 1000 };
+	return setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)) < 0 ? -errno : 0;
+}
+
+static int limit_send(int fd, int64_t deadline_ms) {
+	int left = clock_left(deadline_ms);
+	struct timeval tv = { .tv_sec = left / 1000, .tv_usec = (left % 1000) * 1000 };
+	if (left == 0)
+		return -EAGAIN; /* as connect says it; 0 would mean for ever */
+	return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv)) < 0 ? -errno : 0;
+}
+
+/* connect(2) to a full queue waits as long as SO_SNDTIMEO says, and anew after each signal. */
 static int connect_within(int fd, const struct sockaddr_un *address, int64_t deadline_ms) {
-	if (deadline_ms != CLOCK_NEVER) {
-		int left = clock_left(deadline_ms) + 1; /* 0 would mean for ever */
-		struct timeval tv = { .tv_sec = left / 1000, .tv_usec = (left % 1000) * 1000 };
-		if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv)) < 0)
-			return -errno;
-	}
-	while (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0)
-		if (errno != EINTR)
-			return -errno;
-	return 0;
+	do {
+		int r = deadline_ms == CLOCK_NEVER ? 0 : limit_send(fd, deadline_ms);
+		if (r < 0)
+			return r;
+		if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0)
+			return 0;
+	} while (errno == EINTR);
+	return -errno;
 }
 
 int channel_open(
@@ -56,15 +70,18 @@ int channel_open(
 	int r = address_set(&address, dir, instance);
 	if (r < 0)
 		return r;
-	int fd = socket(AF_UNIX, type, 0);
+	int fd = descriptor_own(socket(AF_UNIX, type, 0));
 	if (fd < 0)
-		return -errno;
-	r = connect_within(fd, &address, deadline_ms);
+		return fd;
+	if (deadline_ms != CLOCK_NEVER)
+		r = limit_receive(fd);
+	if (r == 0)
+		r = connect_within(fd, &address, deadline_ms);
 	if (r == 0 && path_peer_trusted(dir, fd) <= 0)
 		r = CHANNEL_UNTRUSTED;
 	if (r < 0) {
 		debug_log(DEBUG_INFO, "%s: %s", address.sun_path, strerror(-r));
-		close(fd);
+		descriptor_close(&fd);
 		return r;
 	}
 	ret_channel->fd = fd;
@@ -72,8 +89,7 @@ int channel_open(
 }
 
 void channel_close(struct channel *channel) {
-	if (channel->fd >= 0)
-		close(channel->fd);
+	descriptor_close(&channel->fd);
 	if (channel->buf)
 		explicit_bzero(channel->buf, channel->len);
 	free(channel->buf);
@@ -81,9 +97,14 @@ void channel_close(struct channel *channel) {
 	*channel = CHANNEL_CLOSED;
 }
 
+bool channel_end(struct channel *channel) {
+	return channel->fd >= 0 && descriptor_is_ours(channel->fd) &&
+		shutdown(channel->fd, SHUT_WR) == 0;
+}
+
 void channel_finish(struct channel *channel, int64_t deadline_ms) {
 	struct frame frame;
-	if (channel->fd >= 0 && shutdown(channel->fd, SHUT_WR) == 0)
+	if (channel_end(channel))
 		while (clock_left(deadline_ms) &&
 			channel_await(channel, MESSAGE_REPLY, deadline_ms, &frame) == 0)
 			;
@@ -115,25 +136,54 @@ static void parts_advance(struct msghdr *message, size_t n) {
 	}
 }
 
+/* Waits until something can be sent or received. 0, CHANNEL_TIMEOUT or CHANNEL_LOST. */
+static int wait_ready(int fd, short events, int64_t deadline_ms) {
+	for (;;) {
+		struct pollfd p = { .fd = fd, .events = events };
+		int n = poll(&p, 1, clock_left(deadline_ms));
+		if (n > 0)
+			return 0;
+		if (n == 0)
+			return CHANNEL_TIMEOUT;
+		if (errno != EINTR)
+			return CHANNEL_LOST;
+	}
+}
+
+/* Without waiting: SO_SNDTIMEO is for connect. */
+static int send_parts(int fd, struct msghdr *message) {
+	int64_t deadline_ms = CLOCK_NEVER;
+	while (message->msg_iovlen) {
+		ssize_t sent = sendmsg(fd, message, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (sent > 0) {
+			parts_advance(message, (size_t)sent);
+			deadline_ms = CLOCK_NEVER;
+			continue;
+		}
+		if (errno == EINTR)
+			continue;
+		if (errno != EAGAIN)
+			return CHANNEL_UNSENT;
+		if (deadline_ms == CLOCK_NEVER)
+			deadline_ms = clock_ms() + CHANNEL_ROOM_MS;
+		int r = wait_ready(fd, POLLOUT, deadline_ms);
+		if (r < 0)
+			return r == CHANNEL_TIMEOUT ? r : CHANNEL_UNSENT;
+	}
+	return 0;
+}
+
 int channel_send(struct channel *channel, const struct iovec *parts, size_t n) {
 	struct iovec left[2];
 	size_t n_left = n < 2 ? n : 2;
 	memcpy(left, parts, n_left * sizeof(*parts));
 	struct msghdr message = { .msg_iov = left, .msg_iovlen = n_left };
-	while (message.msg_iovlen) {
-		ssize_t sent = sendmsg(channel->fd, &message, MSG_NOSIGNAL);
-		if (sent > 0) {
-			parts_advance(&message, (size_t)sent);
-		} else if (errno ==
-			EAGAIN) { /* SO_SNDTIMEO is for connect: a request has no limit */
-			struct pollfd p = { .fd = channel->fd, .events = POLLOUT };
-			poll(&p, 1, -1);
-		} else if (errno != EINTR) {
-			channel_drain(channel); /* a BYE may say why */
-			return CHANNEL_UNSENT;
-		}
-	}
-	return 0;
+	if (!descriptor_is_ours(channel->fd))
+		return CHANNEL_UNSENT;
+	int r = send_parts(channel->fd, &message);
+	if (r == CHANNEL_UNSENT)
+		channel_drain(channel); /* a BYE may say why */
+	return r;
 }
 
 int channel_send_tail(
@@ -184,6 +234,7 @@ static int apply_welcome(struct channel *channel, const struct frame *frame) {
 	if (!channel->states)
 		return CHANNEL_LOST;
 	channel->n_slots = m.n_slots;
+	channel->version = m.version;
 	return 0;
 }
 
@@ -262,8 +313,8 @@ int channel_receive(struct channel *channel, bool wait) {
 			channel->len += (size_t)n;
 			return 1;
 		}
-		if (n < 0 && errno == EAGAIN && !wait)
-			return 0;
+		if (n < 0 && errno == EAGAIN)
+			return wait ? CHANNEL_TIMEOUT : 0;
 		if (n == 0 || errno != EINTR)
 			return CHANNEL_LOST;
 	}
@@ -271,31 +322,18 @@ int channel_receive(struct channel *channel, bool wait) {
 
 int channel_drain(struct channel *channel) {
 	struct frame frame;
+	unsigned n_states = 0;
 	int r;
-	if (channel->fd < 0)
+	if (channel->fd < 0 || !descriptor_is_ours(channel->fd))
 		return CHANNEL_LOST;
 	do {
 		while ((r = channel_next(channel, &frame)) > 0)
-			;
+			n_states += r == MESSAGE_STATE;
 		if (r == 0)
 			r = channel_receive(channel, false);
 	} while (r > 0);
 	channel_wipe(channel);
-	return r;
-}
-
-/* Waits until something can be received. 0, CHANNEL_TIMEOUT or CHANNEL_LOST. */
-static int wait_readable(int fd, int64_t deadline_ms) {
-	for (;;) {
-		struct pollfd p = { .fd = fd, .events = POLLIN };
-		int n = poll(&p, 1, clock_left(deadline_ms));
-		if (n > 0)
-			return 0;
-		if (n == 0)
-			return CHANNEL_TIMEOUT;
-		if (errno != EINTR)
-			return CHANNEL_LOST;
-	}
+	return r < 0 ? r : n_states >= CHANNEL_HEAP;
 }
 
 int channel_await(
@@ -309,7 +347,7 @@ int channel_await(
 		if (r > 0)
 			continue;
 		if (deadline_ms != CLOCK_NEVER)
-			r = wait_readable(channel->fd, deadline_ms);
+			r = wait_ready(channel->fd, POLLIN, deadline_ms);
 		if (r == 0)
 			r = channel_receive(channel, true);
 		if (r < 0)
@@ -323,6 +361,23 @@ int channel_reply(struct channel *channel, struct message_reply *ret_reply) {
 	if (r < 0)
 		return r;
 	return message_reply_decode(&frame, ret_reply) < 0 ? CHANNEL_LOST : 0;
+}
+
+bool channel_greets(const char *dir, const char *instance) {
+	int64_t deadline_ms = clock_ms() + GREET_MS;
+	uint8_t room[64];
+	struct bytes_writer w = bytes_writer(room, sizeof(room));
+	struct channel channel;
+	struct frame frame;
+	int r = channel_open(dir, instance, deadline_ms, &channel);
+	if (r == 0) {
+		channel_hello(&channel, 0, &w);
+		r = channel_send_tail(&channel, &w, NULL, 0);
+	}
+	if (r == 0)
+		r = channel_await(&channel, MESSAGE_WELCOME, deadline_ms, &frame);
+	channel_close(&channel);
+	return r != CHANNEL_TIMEOUT && r != -EAGAIN;
 }
 
 void channel_wipe(struct channel *channel) {

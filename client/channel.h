@@ -28,6 +28,7 @@ struct channel {
 	uint16_t serial;  /* of the last request */
 	uint16_t bye;     /* status of BYE, where one has come; else 0 */
 	uint16_t n_slots; /* from WELCOME; 0 before it */
+	uint16_t version; /* likewise */
 	struct channel_state *states;
 	uint8_t *buf; /* received bytes: [start, len) are not consumed */
 	size_t size;
@@ -36,6 +37,18 @@ struct channel {
 };
 
 #define CHANNEL_CLOSED ((struct channel){ .fd = -1 })
+
+enum {
+	/* Chosen: nothing comes for so long while a reply is waited for: is the handler alive? Long enough
+	 * for commands of every day, which then cost no question. */
+	CHANNEL_SILENCE_MS = 10000,
+	/* Chosen: the handler reads nothing for so long, where a request does not fit in what it has not read. As long as
+	 * the silence and the greeting that a reply is given. */
+	CHANNEL_ROOM_MS = 15000,
+	/* Chosen: so many states unread make a heap. A handler lets that many lie there before it keeps newer ones back
+	 * until there is room again. */
+	CHANNEL_HEAP = 8,
+};
 
 /* How a request ended without an answer. */
 enum {
@@ -54,7 +67,10 @@ int channel_open(
 /* Closes and frees; a closed channel is allowed. What was received is wiped. */
 void channel_close(struct channel *channel);
 
-/* Tells the handler that nothing more will come, and waits until it has cleaned up and closed, until
+/* Tells the handler that nothing more will come. False if there is no connection any more. */
+bool channel_end(struct channel *channel);
+
+/* channel_end, and waits until it has cleaned up and closed, until
  * `deadline_ms` at most. Then as channel_close. */
 void channel_finish(struct channel *channel, int64_t deadline_ms);
 
@@ -64,8 +80,8 @@ void channel_hello(struct channel *channel, uint16_t flags, struct bytes_writer 
 /* The serial for the next request. */
 uint16_t channel_serial(struct channel *channel);
 
-/* Sends all of `n` parts in one go. 0, or CHANNEL_UNSENT; what the handler said before it ended has
- * been read then. */
+/* Sends all of `n` parts in one go. 0; CHANNEL_UNSENT: what the handler said before it ended has been read then; or
+ * CHANNEL_TIMEOUT if there was no room for CHANNEL_ROOM_MS: the connection is good for nothing more. */
 int channel_send(struct channel *channel, const struct iovec *parts, size_t n);
 
 /* Sends the frame in `head` (encoded with an empty tail), with `n` bytes at `data` as its tail.
@@ -79,11 +95,12 @@ int channel_send_tail(
 int channel_next(struct channel *channel, struct frame *ret_frame);
 
 /* Receives once; waits for something with `wait`. 1 when bytes came, 0 when none are there,
- * CHANNEL_LOST at the end. */
+ * CHANNEL_LOST at the end, CHANNEL_TIMEOUT when there was nothing for CHANNEL_SILENCE_MS. */
 int channel_receive(struct channel *channel, bool wait);
 
 /* Receives without waiting until nothing is left, and applies all of it; frames that are no request's
- * business are dropped. 0 or CHANNEL_LOST. */
+ * business are dropped. 0 or CHANNEL_LOST; 1 if it was a heap of states: the handler may have newer ones, which come
+ * before its next REPLY. */
 int channel_drain(struct channel *channel);
 
 /* Waits until a frame of `type` has come, for a reply that of the last serial. 0 with *ret_frame
@@ -91,9 +108,13 @@ int channel_drain(struct channel *channel);
 int channel_await(
 	struct channel *channel, uint16_t type, int64_t deadline_ms, struct frame *ret_frame);
 
-/* Waits without limit for the REPLY to the last request. 0 with *ret_reply, whose tail is borrowed
- * until channel_wipe; or CHANNEL_LOST. */
+/* Waits for the REPLY to the last request. 0 with *ret_reply, whose tail is borrowed until channel_wipe;
+ * CHANNEL_LOST; or CHANNEL_TIMEOUT when nothing came for CHANNEL_SILENCE_MS: it may be called again. */
 int channel_reply(struct channel *channel, struct message_reply *ret_reply);
+
+/* Does the handler behind DIR/INSTANCE.sock greet a new connection within 5 s? Also true where that cannot
+ * be found out: false is said of a handler that hangs. */
+bool channel_greets(const char *dir, const char *instance);
 
 /* Overwrites what has been consumed: answers may be secret. */
 void channel_wipe(struct channel *channel);

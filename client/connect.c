@@ -62,7 +62,7 @@ static int try_parked(struct card *card, const struct terms *terms, struct messa
 	connect_encode(card, terms, &w);
 	struct iovec part = { .iov_base = room, .iov_len = bytes_written(&w) };
 	int r = channel_send(&card->channel, &part, 1);
-	return r < 0 ? r : channel_reply(&card->channel, ret);
+	return r < 0 ? r : card_reply(card, ret);
 }
 
 static int try_new(struct card *card, const struct terms *terms, int64_t deadline_ms,
@@ -72,7 +72,10 @@ static int try_new(struct card *card, const struct terms *terms, int64_t deadlin
 	struct channel *channel = &card->channel;
 	struct frame frame;
 	channel_close(channel);
-	int r = channel_open(card->reader->dir, card->reader->instance, deadline_ms, channel);
+	const struct reader *reader = card->reader;
+	int r = channel_open(reader->dir, reader->instance, deadline_ms, channel);
+	if (handle_make_room(r))
+		r = channel_open(reader->dir, reader->instance, deadline_ms, channel);
 	if (r < 0)
 		return r;
 	channel_hello(channel, card->context->no_blocking ? HELLO_NO_BLOCKING : 0, &w);
@@ -81,7 +84,7 @@ static int try_new(struct card *card, const struct terms *terms, int64_t deadlin
 	r = channel_send(channel, &part, 1);
 	if (r == 0)
 		r = channel_await(channel, MESSAGE_WELCOME, deadline_ms, &frame);
-	return r < 0 ? r : channel_reply(channel, ret);
+	return r < 0 ? r : card_reply(card, ret);
 }
 
 /* Did the handler end for a reason that does not concern the next one? */
@@ -185,6 +188,12 @@ LONG SCardConnect(SCARDCONTEXT hContext, LPCSTR szReader, DWORD dwShareMode,
 	return rv;
 }
 
+/* Is another connection worth a try after a request that has ended so? Not to a handler that hangs: it would be waited for
+ * once more. */
+static bool card_is_worth_another(const struct card *card, LONG rv) {
+	return card->life == CARD_LOST && rv != SCARD_E_READER_UNAVAILABLE;
+}
+
 /* A reconnect finds other words for two outcomes than a connect. */
 static LONG reconnect_code(uint16_t status, LONG rv) {
 	switch (status) {
@@ -194,7 +203,7 @@ static LONG reconnect_code(uint16_t status, LONG rv) {
 	}
 }
 
-static LONG reconnect(
+static LONG call_reconnect(
 	struct card *card, const struct terms *terms, DWORD initialization, DWORD *ret_active) {
 	struct card_request request = { .lost = SCARD_W_RESET_CARD };
 	struct message_reply reply;
@@ -205,17 +214,33 @@ static LONG reconnect(
 	};
 	message_reconnect_encode(card_request_start(&request), channel_serial(&card->channel), &m);
 	LONG rv = card_call(card, &request, &reply);
-	if (card->life == CARD_LIVE) {
-		if (rv == SCARD_S_SUCCESS)
-			*ret_active = reply.value;
-		return reconnect_code(reply.status, rv);
-	}
-	if (card->life != CARD_LOST)
+	if (card->life != CARD_LIVE)
 		return rv;
-	rv = attach(card, terms, ret_active);
+	if (rv == SCARD_S_SUCCESS)
+		*ret_active = reply.value;
+	return reconnect_code(reply.status, rv);
+}
+
+/* The connection is lost, but the card may never have been reset: the program may have closed the descriptor. */
+static LONG reconnect_lost(
+	struct card *card, const struct terms *terms, DWORD initialization, DWORD *ret_active) {
+	LONG rv = attach(card, terms, ret_active);
+	if (rv == SCARD_S_SUCCESS && initialization != SCARD_LEAVE_CARD)
+		rv = call_reconnect(card, terms, initialization, ret_active);
 	if (rv == SCARD_W_UNPOWERED_CARD)
 		return SCARD_W_UNRESPONSIVE_CARD;
 	return rv == SCARD_E_UNKNOWN_READER ? SCARD_E_INVALID_VALUE : rv;
+}
+
+static LONG reconnect(
+	struct card *card, const struct terms *terms, DWORD initialization, DWORD *ret_active) {
+	card->n_begun = 0; /* the handler may count others after a removal */
+	LONG rv = call_reconnect(card, terms, initialization, ret_active);
+	if (card_is_worth_another(card, rv))
+		rv = reconnect_lost(card, terms, initialization, ret_active);
+	if (rv != SCARD_S_SUCCESS)
+		*ret_active = 0;
+	return rv;
 }
 
 LONG SCardReconnect(SCARDHANDLE hCard, DWORD dwShareMode, DWORD dwPreferredProtocols,
@@ -237,6 +262,30 @@ LONG SCardReconnect(SCARDHANDLE hCard, DWORD dwShareMode, DWORD dwPreferredProto
 	return rv;
 }
 
+/* Sends DISCONNECT, and keeps a connection that has done it. The code of the outcome. */
+static LONG call_disconnect(struct card *card, DWORD disposition) {
+	struct card_request request = { .lost = SCARD_W_RESET_CARD };
+	struct message_disconnect m = { .disposition = (uint8_t)disposition };
+	struct message_reply reply;
+	message_disconnect_encode(card_request_start(&request), channel_serial(&card->channel), &m);
+	LONG rv = card_call(card, &request, &reply);
+	if (reply.status == STATUS_OK)
+		handle_park(card, &card->channel);
+	return rv;
+}
+
+/* What the card knows of the caller must be gone after a reset, also where the connection was lost before: then over
+ * another one, which needs nothing of the card. */
+static void disconnect(struct card *card, DWORD disposition) {
+	static const struct terms terms = { .share = SCARD_SHARE_DIRECT };
+	DWORD active;
+	LONG rv = call_disconnect(card, disposition);
+	bool acts = disposition == SCARD_RESET_CARD || disposition == SCARD_UNPOWER_CARD;
+	if (acts && card_is_worth_another(card, rv) &&
+		attach(card, &terms, &active) == SCARD_S_SUCCESS)
+		call_disconnect(card, disposition);
+}
+
 LONG SCardDisconnect(SCARDHANDLE hCard, DWORD dwDisposition) {
 	struct card *card = handle_card_enter(hCard);
 	if (!card)
@@ -245,13 +294,7 @@ LONG SCardDisconnect(SCARDHANDLE hCard, DWORD dwDisposition) {
 		handle_card_leave(card);
 		return SCARD_E_INVALID_VALUE;
 	}
-	struct card_request request = { .lost = SCARD_S_SUCCESS };
-	struct message_disconnect m = { .disposition = (uint8_t)dwDisposition };
-	struct message_reply reply;
-	message_disconnect_encode(card_request_start(&request), channel_serial(&card->channel), &m);
-	card_call(card, &request, &reply);
-	if (reply.status == STATUS_OK)
-		handle_park(card, &card->channel);
+	disconnect(card, dwDisposition);
 	handle_card_close(card);
 	handle_card_leave(card);
 	return SCARD_S_SUCCESS;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "client/debug.h"
+#include "client/descriptor.h"
 
 enum {
 	STAMP_GRAIN_MS = 20, /* two ticks of the slowest kernel clock, CONFIG_HZ=100 */
@@ -33,8 +34,7 @@ void dirwatch_init(struct dirwatch *watch) {
 }
 
 void dirwatch_done(struct dirwatch *watch) {
-	if (watch->fd >= 0)
-		close(watch->fd);
+	descriptor_close(&watch->fd);
 	dirwatch_init(watch);
 }
 
@@ -99,9 +99,9 @@ static void arm_dir(struct dirwatch *watch, struct dirwatch_dir *d, const char *
 
 void dirwatch_arm(struct dirwatch *watch, const struct path_list *path) {
 	if (watch->fd < 0)
-		watch->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+		watch->fd = descriptor_own(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
 	if (watch->fd < 0)
-		debug_log(DEBUG_INFO, "inotify: %s", strerror(errno));
+		debug_log(DEBUG_INFO, "inotify: %s", strerror(-watch->fd));
 	watch->blind = watch->fd < 0;
 	for (size_t i = 0; i < path->n_dirs; i++) {
 		struct dirwatch_dir *d = &watch->dirs[i];
@@ -160,7 +160,17 @@ static bool stamp_changed(const struct dirwatch_dir *d, const char *dir) {
 		!same_time(&st.st_ctim, &d->st.st_ctim) || age_ms < STAMP_GRAIN_MS;
 }
 
+/* Has somebody closed the descriptor behind our back? Then nothing is watched any more. */
+static bool is_lost(struct dirwatch *watch) {
+	if (watch->fd < 0 || descriptor_is_ours(watch->fd))
+		return false;
+	dirwatch_done(watch);
+	return true;
+}
+
 bool dirwatch_changed(struct dirwatch *watch, const struct path_list *path) {
+	if (is_lost(watch))
+		return true;
 	bool changed = watch->fd >= 0 && drain(watch);
 	for (size_t i = 0; watch->blind && i < path->n_dirs; i++)
 		changed |= stamp_changed(&watch->dirs[i], path->dirs[i]);

@@ -9,7 +9,7 @@
 
 /* The watches on one search path. */
 struct dirwatch {
-	int fd;     /* inotify, or -1 */
+	int fd;     /* inotify, or negative */
 	bool blind; /* no inotify, or not for every directory: compare time stamps, too */
 	struct dirwatch_dir {
 		int wd; /* on the directory itself, or -1 */

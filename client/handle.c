@@ -4,7 +4,11 @@
  * moments only: never while waiting for a handler, a card or another thread's call. Whoever uses an
  * object is counted inside; an object is freed by the last one who leaves. A card has a lock of its
  * own, so that only calls on the same handle wait for each other: one handle of a process may wait for
- * a transaction that another handle of the same context has to end.
+ * a transaction that another handle of the same context has to end. Status waits of one context do not know of
+ * each other: each has its own watches and is woken by its own descriptor.
+ *
+ * A released context is gone for all calls but SCardCancel, by which the waits that the release waits for can be
+ * ended.
  *
  * In a forked child the tables start empty. What the parent had is closed there without a word to the
  * handlers, which go on with the parent. If a thread of the parent was at the tables in the moment of
@@ -15,16 +19,18 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/random.h>
-#include <unistd.h>
+#include <sys/socket.h>
 
 #include "client/clock.h"
+#include "client/descriptor.h"
 #include "client/process.h"
 #include "client/watch.h"
 
 enum {
 	FINISH_MS = 1000, /* chosen: how long a release waits for a handler to clean up */
+	MAX_PARKED =
+		16, /* chosen: readers that a context uses in turn; descriptors are the program's */
 };
 
 struct entry {
@@ -114,17 +120,17 @@ static void table_take(struct table *t, LONG id) {
 	}
 }
 
+/* What bears our mark is the parent's; the child may have closed it, and opened files of its own. */
 static void close_inherited(struct context *context) {
 	for (struct card *c = context->cards; c; c = c->next)
-		if (c->channel.fd >= 0)
-			close(c->channel.fd);
+		descriptor_close(&c->channel.fd);
 	for (struct parked *p = context->parked; p; p = p->next)
-		close(p->channel.fd);
-	for (struct watch *w = context->watches; w; w = w->next)
-		if (w->channel.fd >= 0)
-			close(w->channel.fd);
-	if (context->wake_fd >= 0)
-		close(context->wake_fd);
+		descriptor_close(&p->channel.fd);
+	for (struct waiter *w = context->waiters; w; w = w->next) {
+		for (struct watch *watch = w->watches; watch; watch = watch->next)
+			descriptor_close(&watch->channel.fd);
+		descriptor_close(&w->wake_fd);
+	}
 }
 
 /* A new process: nothing is ours. Memory that the parent's threads may have been at stays as it is. */
@@ -153,10 +159,8 @@ struct context *handle_context_new(void) {
 	struct context *context = calloc(1, sizeof(*context));
 	if (!context)
 		return NULL;
-	context->wake_fd = -1;
 	context->no_blocking = secure_getenv("PCSCLITE_NO_BLOCKING") != NULL;
-	pthread_cond_init(&context->empty, NULL);
-	pthread_mutex_init(&context->wait_lock, NULL);
+	pthread_cond_init(&context->left, NULL);
 	lock();
 	int r = table_add(&state.contexts, context, &context->id);
 	if (r == 0) {
@@ -181,8 +185,8 @@ struct context *handle_context_enter(SCARDCONTEXT id) {
 }
 
 static void leave_locked(struct context *context) {
-	if (--context->n_calls == 0)
-		pthread_cond_broadcast(&context->empty);
+	if (--context->n_calls == 0 || context->released)
+		pthread_cond_broadcast(&context->left);
 }
 
 void handle_context_leave(struct context *context) {
@@ -204,6 +208,14 @@ static void parked_free(struct parked *parked) {
 	free(parked);
 }
 
+static void parked_free_list(struct parked *parked) {
+	while (parked) {
+		struct parked *next = parked->next;
+		parked_free(parked);
+		parked = next;
+	}
+}
+
 /* Takes the cards that nobody is inside of out of the context, as a list. */
 static struct card *take_idle_cards(struct context *context) {
 	struct card *idle = NULL;
@@ -220,9 +232,12 @@ static struct card *take_idle_cards(struct context *context) {
 	return idle;
 }
 
-/* Ends the connections of `cards`, all at a time, and frees them: after this others can connect. */
+/* Ends the connections of `cards`, all at a time, and frees them: after this others can connect. A handler that
+ * hangs holds up what the others free no more than what it has itself. */
 static void finish_cards(struct card *cards) {
 	int64_t deadline = clock_ms() + FINISH_MS;
+	for (struct card *c = cards; c; c = c->next)
+		channel_end(&c->channel);
 	while (cards) {
 		struct card *next = cards->next;
 		channel_finish(&cards->channel, deadline);
@@ -231,21 +246,24 @@ static void finish_cards(struct card *cards) {
 	}
 }
 
+static void waiter_free(struct waiter *waiter) {
+	while (waiter->watches) {
+		struct watch *next = waiter->watches->next;
+		watch_free(waiter->watches);
+		waiter->watches = next;
+	}
+	descriptor_close(&waiter->wake_fd);
+	free(waiter);
+}
+
 static void context_free(struct context *context) {
-	while (context->parked) {
-		struct parked *next = context->parked->next;
-		parked_free(context->parked);
-		context->parked = next;
+	parked_free_list(context->parked);
+	while (context->waiters) {
+		struct waiter *next = context->waiters->next;
+		waiter_free(context->waiters);
+		context->waiters = next;
 	}
-	while (context->watches) {
-		struct watch *next = context->watches->next;
-		watch_free(context->watches);
-		context->watches = next;
-	}
-	if (context->wake_fd >= 0)
-		close(context->wake_fd);
-	pthread_cond_destroy(&context->empty);
-	pthread_mutex_destroy(&context->wait_lock);
+	pthread_cond_destroy(&context->left);
 	free(context);
 }
 
@@ -256,6 +274,24 @@ static bool forget_context(struct context *context) {
 		c = &(*c)->next;
 	*c = context->next;
 	return !state.all;
+}
+
+/* Waits until nobody is inside of the released context, with the lock held. Each card goes as soon as nobody is inside of
+ * it: a call on another one may be waiting for the lock that it holds, and its own program cannot end that
+ * any more. */
+static void wait_until_empty(struct context *context) {
+	for (;;) {
+		struct card *cards = take_idle_cards(context);
+		if (cards) {
+			unlock();
+			finish_cards(cards);
+			lock();
+		} else if (context->n_calls) {
+			pthread_cond_wait(&context->left, &state.lock);
+		} else {
+			return;
+		}
+	}
 }
 
 bool handle_context_release(SCARDCONTEXT id) {
@@ -269,17 +305,7 @@ bool handle_context_release(SCARDCONTEXT id) {
 	table_take(&state.contexts, id);
 	for (struct card *c = context->cards; c; c = c->next)
 		table_take(&state.cards, c->id);
-	/* The idle ones first: a call on another handle may be waiting for the lock that one holds. */
-	struct card *cards = take_idle_cards(context);
-	unlock();
-	finish_cards(cards);
-	lock();
-	while (context->n_calls)
-		pthread_cond_wait(&context->empty, &state.lock);
-	cards = take_idle_cards(context);
-	unlock();
-	finish_cards(cards);
-	lock();
+	wait_until_empty(context);
 	if (forget_context(context))
 		readers_done();
 	unlock();
@@ -287,57 +313,125 @@ bool handle_context_release(SCARDCONTEXT id) {
 	return true;
 }
 
-int handle_wait_begin(struct context *context, unsigned *ret_cancels) {
-	lock();
-	if (context->wake_fd < 0)
-		context->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (context->wake_fd < 0) {
-		unlock();
-		return -EMFILE;
+static struct waiter *waiter_new(void) {
+	struct waiter *waiter = calloc(1, sizeof(*waiter));
+	if (!waiter)
+		return NULL;
+	waiter->busy = true;
+	waiter->wake_fd = descriptor_eventfd();
+	if (handle_make_room(waiter->wake_fd))
+		waiter->wake_fd = descriptor_eventfd();
+	if (waiter->wake_fd < 0) {
+		free(waiter);
+		return NULL;
 	}
-	context->n_waits++;
-	*ret_cancels = context->n_cancels;
-	unlock();
-	pthread_mutex_lock(&context->wait_lock);
-	return 0;
+	return waiter;
 }
 
-void handle_wait_end(struct context *context) {
-	pthread_mutex_unlock(&context->wait_lock);
-	lock();
-	context->n_waits--;
-	unlock();
+static struct waiter *take_idle_waiter(struct context *context) {
+	struct waiter *w = context->waiters;
+	while (w && w->busy)
+		w = w->next;
+	if (w) {
+		w->busy = true;
+		w->cancelled = false;
+	}
+	return w;
 }
 
-bool handle_wait_cancelled(struct context *context, unsigned cancels) {
+struct waiter *handle_wait_begin(struct context *context) {
 	lock();
-	bool cancelled = context->n_cancels != cancels;
+	struct waiter *waiter = take_idle_waiter(context);
+	unlock();
+	if (waiter)
+		return waiter;
+	waiter = waiter_new();
+	if (!waiter)
+		return NULL;
+	lock();
+	waiter->next = context->waiters;
+	context->waiters = waiter;
+	unlock();
+	return waiter;
+}
+
+/* One idle waiter is kept: what a program needs that waits again and again. */
+void handle_wait_end(struct context *context, struct waiter *waiter) {
+	struct waiter **place = NULL;
+	bool another = false;
+	lock();
+	for (struct waiter **w = &context->waiters; *w; w = &(*w)->next) {
+		if (*w == waiter)
+			place = w;
+		else if (!(*w)->busy)
+			another = true;
+	}
+	waiter->busy = false;
+	if (another)
+		*place = waiter->next;
+	unlock();
+	if (another)
+		waiter_free(waiter);
+}
+
+bool handle_wait_cancelled(struct waiter *waiter) {
+	lock();
+	bool cancelled = waiter->cancelled;
 	unlock();
 	return cancelled;
 }
 
-void handle_watch_add(struct context *context, struct watch *watch) {
+int handle_wait_mend(struct waiter *waiter) {
+	int fd = descriptor_eventfd();
+	if (handle_make_room(fd))
+		fd = descriptor_eventfd();
+	if (fd < 0)
+		return fd;
 	lock();
-	watch->next = context->watches;
-	context->watches = watch;
+	descriptor_close(&waiter->wake_fd);
+	waiter->wake_fd = fd;
 	unlock();
+	return 0;
 }
 
-void handle_watch_take(struct context *context, struct watch *watch) {
+void handle_watch_add(struct waiter *waiter, struct watch *watch) {
+	struct watch **place = waiter->found ? &waiter->found->next : &waiter->watches;
 	lock();
-	struct watch **w = &context->watches;
+	watch->next = *place;
+	*place = watch;
+	unlock();
+	waiter->found = watch;
+}
+
+void handle_watch_take(struct waiter *waiter, struct watch *watch) {
+	lock();
+	struct watch **w = &waiter->watches;
 	while (*w != watch)
 		w = &(*w)->next;
 	*w = watch->next;
 	unlock();
+	waiter->found = NULL;
+}
+
+/* A context that is being released is not in the table any more. */
+static struct context *find_to_cancel(SCARDCONTEXT id) {
+	struct context *context = table_find(&state.contexts, id);
+	if (context)
+		return context;
+	for (context = state.all; context; context = context->next)
+		if (context->id == id)
+			return context;
+	return NULL;
 }
 
 bool handle_cancel(SCARDCONTEXT id) {
 	lock();
-	struct context *context = table_find(&state.contexts, id);
-	if (context && context->n_waits) {
-		context->n_cancels++;
-		eventfd_write(context->wake_fd, 1);
+	struct context *context = find_to_cancel(id);
+	for (struct waiter *w = context ? context->waiters : NULL; w; w = w->next) {
+		if (!w->busy)
+			continue;
+		w->cancelled = true;
+		descriptor_wake(w->wake_fd);
 	}
 	unlock();
 	return context;
@@ -394,11 +488,11 @@ struct card *handle_card_enter(SCARDHANDLE id) {
 }
 
 void handle_card_leave(struct card *card) {
-	bool closed = card->life == CARD_CLOSED;
 	pthread_mutex_unlock(&card->lock);
 	lock();
 	struct context *context = card->context;
-	bool last = --card->n_calls == 0 && closed;
+	/* Whoever comes last sees that it was closed, be it by another one: nobody is inside who could change that. */
+	bool last = --card->n_calls == 0 && card->life == CARD_CLOSED;
 	if (last) { /* still inside the context: the list of readers may not go before the card */
 		unlock();
 		card_free(card);
@@ -423,6 +517,20 @@ static bool same_device(const struct reader *a, const struct reader *b) {
 	return strcmp(a->dir, b->dir) == 0 && strcmp(a->instance, b->instance) == 0;
 }
 
+/* Adds it to the context's. Returns what has to go for it: what is too much, or itself where its device has one already. */
+static struct parked *parked_add(struct context *context, struct parked *parked) {
+	struct parked **p = &context->parked;
+	size_t n = 1;
+	for (; *p && n < MAX_PARKED; p = &(*p)->next, n++)
+		if (same_device((*p)->reader, parked->reader))
+			return parked;
+	struct parked *last = *p;
+	*p = NULL;
+	parked->next = context->parked;
+	context->parked = parked;
+	return last;
+}
+
 void handle_park(struct card *card, struct channel *channel) {
 	struct parked *parked = calloc(1, sizeof(*parked));
 	if (!parked) {
@@ -434,16 +542,28 @@ void handle_park(struct card *card, struct channel *channel) {
 	parked->channel = *channel;
 	*channel = CHANNEL_CLOSED;
 	lock();
-	struct parked *old = card->context->parked;
-	while (old && !same_device(old->reader, card->reader))
-		old = old->next;
-	if (!old) {
-		parked->next = card->context->parked;
-		card->context->parked = parked;
+	struct parked *excess = parked_add(card->context, parked);
+	unlock();
+	parked_free_list(excess);
+}
+
+bool handle_make_room(int error) {
+	struct parked *taken = NULL;
+	if (error != -EMFILE && error != -ENFILE)
+		return false;
+	lock();
+	for (struct context *c = state.all; c; c = c->next) {
+		struct parked **end = &c->parked;
+		while (*end)
+			end = &(*end)->next;
+		*end = taken;
+		taken = c->parked;
+		c->parked = NULL;
 	}
 	unlock();
-	if (old) /* one is enough */
-		parked_free(parked);
+	bool any = taken != NULL;
+	parked_free_list(taken);
+	return any;
 }
 
 static bool still_there(const struct readers *readers, const struct reader *reader) {
@@ -470,11 +590,7 @@ bool handle_unpark(struct card *card, struct channel *ret_channel) {
 		}
 	}
 	unlock();
-	while (stale) {
-		struct parked *next = stale->next;
-		parked_free(stale);
-		stale = next;
-	}
+	parked_free_list(stale);
 	if (!found)
 		return false;
 	*ret_channel = found->channel;

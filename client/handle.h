@@ -20,21 +20,29 @@ struct parked {
 	struct channel channel;
 };
 
+/* What one SCardGetStatusChange call works with; kept for the next one. Members without a word about it are the
+ * call's own, which changes the list of watches under handle.c's lock. */
+struct waiter {
+	struct waiter *next; /* of the context's; guarded by handle.c's lock, as the next two */
+	bool busy;           /* a call is in it */
+	bool cancelled;      /* and has met SCardCancel */
+	int wake_fd;         /* eventfd; changes under handle.c's lock */
+	struct watch *watches;
+	struct watch *found; /* the watch that was looked for last, or NULL */
+	uint64_t pruned;     /* generation of the list that the watches were last compared with */
+};
+
 /* What SCardEstablishContext makes. Members without a word about it are guarded by handle.c's lock. */
 struct context {
 	SCARDCONTEXT id;
 	struct context *next; /* of all in this process */
 	unsigned n_calls;     /* calls inside; a release waits for them */
-	pthread_cond_t empty; /* n_calls has become 0 */
+	pthread_cond_t left;  /* n_calls has become 0; or, in a release, less */
 	struct card *cards;
 	struct parked *parked;
 	bool released;
-	bool no_blocking;          /* PCSCLITE_NO_BLOCKING; never changes */
-	unsigned n_waits;          /* SCardGetStatusChange calls inside */
-	unsigned n_cancels;        /* SCardCancel calls that met one */
-	int wake_fd;               /* eventfd of the wait, or -1 before the first one */
-	pthread_mutex_t wait_lock; /* held during a wait; guards `watches` */
-	struct watch *watches;     /* added and taken under both locks */
+	bool no_blocking; /* PCSCLITE_NO_BLOCKING; never changes */
+	struct waiter *waiters;
 };
 
 /* Is the handle's connection good for anything? */
@@ -55,6 +63,8 @@ struct card {
 	const struct reader *reader;
 	pthread_mutex_t lock; /* held during a call; guards the rest */
 	enum card_life life;
+	unsigned
+		n_begun; /* transactions that are surely open: begun since the last reconnect, not ended */
 	struct channel channel;
 };
 
@@ -70,19 +80,23 @@ void handle_context_leave(struct context *context);
  * that it has. False if there is none. */
 bool handle_context_release(SCARDCONTEXT id);
 
-/* Enters a status wait, after those that are inside, and makes its eventfd. 0 with the cancellation
- * count to compare with, or a negative errno. The context must have been entered. */
-int handle_wait_begin(struct context *context, unsigned *ret_cancels);
-void handle_wait_end(struct context *context);
+/* Begins a status wait: gives a waiter that no other call is in. NULL without memory or descriptors. The context
+ * must have been entered. */
+struct waiter *handle_wait_begin(struct context *context);
+void handle_wait_end(struct context *context, struct waiter *waiter);
 
-/* Has SCardCancel been called since handle_wait_begin gave `cancels`? */
-bool handle_wait_cancelled(struct context *context, unsigned cancels);
+/* Has SCardCancel been called since handle_wait_begin? */
+bool handle_wait_cancelled(struct waiter *waiter);
 
-/* Adds or takes a watch of the context whose wait we are in. */
-void handle_watch_add(struct context *context, struct watch *watch);
-void handle_watch_take(struct context *context, struct watch *watch);
+/* Makes another eventfd where somebody has closed the one there was. 0 or a negative errno. */
+int handle_wait_mend(struct waiter *waiter);
 
-/* Ends the status waits inside the context. False if there is no such context. Never waits. */
+/* Adds a watch to the waiter whose call we are in, behind the one found last; takes it. */
+void handle_watch_add(struct waiter *waiter, struct watch *watch);
+void handle_watch_take(struct waiter *waiter, struct watch *watch);
+
+/* Ends the status waits inside the context, also of one that is being released. False if there is no such
+ * context. Never waits. */
 bool handle_cancel(SCARDCONTEXT id);
 
 /* Makes a card of `context` for `reader` of `readers` (a reference is taken), entered like by
@@ -102,8 +116,13 @@ void handle_card_leave(struct card *card);
 /* Takes an entered card away from the table and from its context: freed when the last call leaves. */
 void handle_card_close(struct card *card);
 
-/* Keeps `channel` (moved; closed for the caller) for the next connect to the device of the card. */
+/* Keeps `channel` (moved; closed for the caller) for the next connect to the device of the card. Only so many are kept:
+ * the oldest one goes. */
 void handle_park(struct card *card, struct channel *channel);
+
+/* Was `error` (a negative errno) a lack of descriptors that we can do something about? Closes then what the process has
+ * parked: the program needs it more, and the caller is to try once more. */
+bool handle_make_room(int error);
 
 /* Moves a parked connection to the device of the card into *ret_channel, and closes those to devices
  * that are not in its list of readers any more. False if there is none. */

@@ -14,11 +14,11 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "client/clock.h"
+#include "client/descriptor.h"
 #include "client/dirwatch.h"
 #include "client/source.h"
 #include "wire/path.h"
@@ -36,7 +36,7 @@ static struct {
 	bool dirty; /* the list must be made anew */
 	struct path_list path;
 	struct dirwatch watch;
-	struct source *sources;
+	struct source_list sources;
 	struct readers *current;
 	struct readers_listener *listeners;
 	int64_t look_again_ms;
@@ -102,14 +102,18 @@ static int by_order(const void *a, const void *b) {
 /* All slots of all sources, in an array that the caller frees. -ENOMEM, or their number. */
 static ssize_t candidates_collect(struct candidate **ret_candidates) {
 	size_t n = 0, i = 0;
-	for (struct source *s = state.sources; s; s = s->next)
+	for (size_t k = 0; k < state.sources.n; k++) {
+		const struct source *s = state.sources.items[k];
 		n += s->known ? s->description.n_readers : 0;
+	}
 	struct candidate *c = calloc(n + 1, sizeof(*c));
 	if (!c)
 		return -ENOMEM;
-	for (struct source *s = state.sources; s; s = s->next)
-		for (size_t k = 0; s->known && k < s->description.n_readers; k++)
-			c[i++] = (struct candidate){ s, &s->description.readers[k] };
+	for (size_t k = 0; k < state.sources.n; k++) {
+		const struct source *s = state.sources.items[k];
+		for (size_t slot = 0; s->known && slot < s->description.n_readers; slot++)
+			c[i++] = (struct candidate){ s, &s->description.readers[slot] };
+	}
 	*ret_candidates = c;
 	return (ssize_t)n;
 }
@@ -130,17 +134,26 @@ static const char *string_put(char **at, const char *s) {
 	return copy;
 }
 
-/* A list of its own memory, strings behind the items. NULL without memory. */
+static int by_reader_name(const void *a, const void *b) {
+	const struct reader *const *x = a, *const *y = b;
+	return strcmp((*x)->name, (*y)->name);
+}
+
+/* A list in memory of its own: behind the items their order by name, and the strings. NULL without
+ * memory. */
 static struct readers *list_new(const struct candidate *c, size_t n) {
-	size_t size = sizeof(struct readers) + n * sizeof(struct reader);
+	size_t size =
+		sizeof(struct readers) + n * (sizeof(struct reader) + sizeof(struct reader *));
 	for (size_t i = 0; i < n; i++)
 		size += strlen(c[i].reader->name) + strlen(c[i].source->dir) +
 			strlen(c[i].source->instance) + 3;
 	struct readers *list = calloc(1, size);
 	if (!list)
 		return NULL;
-	char *at = (char *)(list->items + n);
-	for (size_t i = 0; i < n; i++)
+	list->by_name = (const struct reader **)(void *)(list->items + n);
+	char *at = (char *)(list->by_name + n);
+	for (size_t i = 0; i < n; i++) {
+		list->by_name[i] = &list->items[i];
 		list->items[i] = (struct reader){
 			.name = string_put(&at, c[i].reader->name),
 			.dir = string_put(&at, c[i].source->dir),
@@ -149,16 +162,18 @@ static struct readers *list_new(const struct candidate *c, size_t n) {
 			.life = c[i].source->life,
 			.stamp = c[i].source->stamp,
 		};
+	}
+	qsort(list->by_name, n, sizeof(struct reader *), by_reader_name);
 	list->n = n;
 	list->n_refs = 1;
 	return list;
 }
 
 const struct reader *readers_find(const struct readers *readers, const char *name) {
-	for (size_t i = 0; i < readers->n; i++)
-		if (strcmp(readers->items[i].name, name) == 0)
-			return &readers->items[i];
-	return NULL;
+	const struct reader key = { .name = name }, *wanted = &key;
+	const struct reader **found = bsearch(
+		&wanted, readers->by_name, readers->n, sizeof(struct reader *), by_reader_name);
+	return found ? *found : NULL;
 }
 
 /* How many readers of `a` are not in `b`. */
@@ -222,32 +237,37 @@ static int list_make(void) {
 	return 0;
 }
 
-/* Reads the directories. 0 or -ENOMEM. */
+/* Reads one directory; one that cannot be had has no readers. 0 or a shortage. */
+static int scan_dir(size_t i) {
+	int fd = path_open(state.path.dirs[i]);
+	if (fd < 0)
+		return source_is_shortage(fd) ? fd : 0;
+	int r = source_scan(&state.sources, fd, state.path.dirs[i], i);
+	close(fd);
+	return r;
+}
+
+/* Reads the directories. 0, or -ENOMEM, -EMFILE or -ENFILE: then they are read again next time. */
 static int scan(void) {
 	dirwatch_arm(&state.watch, &state.path);
-	state.stale = false;
 	for (size_t i = 0; i < state.path.n_dirs; i++) {
-		int fd = path_open(state.path.dirs[i]);
-		if (fd < 0)
-			continue;
-		int r = source_scan(&state.sources, fd, state.path.dirs[i], i);
-		close(fd);
-		if (r < 0) {
-			state.stale = true;
+		int r = scan_dir(i);
+		if (r < 0)
 			return r;
-		}
 	}
+	state.stale = false;
 	source_sweep(&state.sources);
-	for (struct source *s = state.sources; s; s = s->next)
-		if (s->life == 0)
-			s->life = ++state.last_life;
+	state.look_again_ms = 0; /* a socket may be among the new ones */
+	for (size_t i = 0; i < state.sources.n; i++)
+		if (state.sources.items[i]->life == 0)
+			state.sources.items[i]->life = ++state.last_life;
 	state.dirty = true;
 	return 0;
 }
 
 static void wake_listeners(void) {
 	for (struct readers_listener *l = state.listeners; l; l = l->next)
-		eventfd_write(l->wake_fd, 1);
+		descriptor_wake(l->wake_fd);
 }
 
 static int64_t realtime_ms(void) {
@@ -256,49 +276,72 @@ static int64_t realtime_ms(void) {
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-/* The next socket to be asked for its description, or NULL; notes when a young one will be due. */
-static struct source *next_to_ask(void) {
-	int64_t now_ms = realtime_ms();
+/* Starts the question to a socket. When that is to be done, if it could not be done now. */
+static int64_t question_start(struct source *s, struct source_question *questions, size_t *n) {
+	struct source_question *question = &questions[*n];
+	int64_t age_ms = realtime_ms() - s->changed_ms;
+	if (age_ms >= 0 && age_ms < GRACE_MS)
+		return clock_ms() + GRACE_MS - age_ms;
+	if (*n == SOURCE_MAX_QUESTIONS)
+		return 0;
+	*question = (struct source_question){ .dir_index = s->dir_index, .stamp = s->stamp };
+	strcpy(question->instance, s->instance); /* source.c bounds it */
+	if (source_ask(question, s->dir) < 0)
+		return clock_ms() + GRACE_MS;
+	s->asked = true;
+	++*n;
+	return CLOCK_NEVER;
+}
+
+/* Starts questions to sockets that have no description: how many. Notes when to look for such again. */
+static size_t questions_start(struct source_question *questions) {
+	size_t n = 0;
 	state.look_again_ms = CLOCK_NEVER;
-	for (struct source *s = state.sources; s; s = s->next) {
+	for (size_t i = 0; i < state.sources.n; i++) {
+		struct source *s = state.sources.items[i];
 		if (!s->socket_only || s->known || s->asked)
 			continue;
-		int64_t age_ms = now_ms - s->changed_ms;
-		if (age_ms < 0 || age_ms >= GRACE_MS)
-			return s;
-		int64_t due_ms = clock_ms() + GRACE_MS - age_ms;
+		int64_t due_ms = question_start(s, questions, &n);
 		if (due_ms < state.look_again_ms)
 			state.look_again_ms = due_ms;
 	}
-	return NULL;
+	return n;
 }
 
-/* Asks the handler behind `s`, with the lock given up meanwhile. */
-static void ask(struct source *s) {
-	char instance[PATH_MAX_NAME];
-	const char *dir = s->dir; /* the search path stays while anybody is inside a context */
-	uint64_t stamp = s->stamp;
-	struct description d = { 0 };
-	strcpy(instance, s->instance); /* source.c bounds it */
-	s->asked = true;
-	unlock();
-	int r = source_ask(dir, instance, &d);
-	lock();
-	for (s = state.sources; s; s = s->next)
-		if (s->dir == dir && s->stamp == stamp && strcmp(s->instance, instance) == 0)
-			break;
-	if (r < 0 || !s || !s->socket_only || s->known) {
-		description_done(&d);
-		return;
+/* What the question was about still is, and is still not known: the answer is its description. */
+static bool answer_take(struct source_question *question) {
+	struct source *s = source_find(&state.sources, question->dir_index, question->instance);
+	if (!question->description.text || !s || s->stamp != question->stamp || !s->socket_only ||
+		s->known) {
+		description_done(&question->description);
+		return false;
 	}
-	s->description = d;
+	s->description = question->description;
 	s->known = true;
 	s->life = ++state.last_life;
-	state.dirty = true;
-	wake_listeners();
+	return true;
 }
 
-/* Brings the current list up to date. 0 or -ENOMEM. */
+/* Asks sockets without description for it, with the lock given up meanwhile. Were there any? */
+static bool ask(void) {
+	struct source_question questions[SOURCE_MAX_QUESTIONS];
+	size_t n = questions_start(questions);
+	bool news = false;
+	if (n == 0)
+		return false;
+	unlock();
+	source_hear(questions, n);
+	lock();
+	for (size_t i = 0; i < n; i++)
+		news |= answer_take(&questions[i]);
+	if (news) {
+		state.dirty = true;
+		wake_listeners();
+	}
+	return true;
+}
+
+/* Brings the current list up to date. 0, or a negative errno without memory or descriptors. */
 static int update(void) {
 	int r = start();
 	if (r < 0)
@@ -307,14 +350,10 @@ static int update(void) {
 		state.stale = true;
 		wake_listeners();
 	}
-	struct source *s;
 	do {
 		if (state.stale)
 			r = scan();
-		s = r == 0 ? next_to_ask() : NULL;
-		if (s)
-			ask(s);
-	} while (s);
+	} while (r == 0 && clock_ms() >= state.look_again_ms && ask());
 	return r == 0 && state.dirty ? list_make() : r;
 }
 
@@ -389,7 +428,7 @@ int64_t readers_look_again_ms(void) {
 /* Forgets everything but what outlives the contexts. */
 static void forget(void) {
 	state.started = false;
-	state.sources = NULL;
+	state.sources = (struct source_list){ 0 };
 	state.current = NULL;
 	state.listeners = NULL;
 	state.path = (struct path_list){ 0 };
@@ -400,7 +439,7 @@ void readers_done(void) {
 	lock();
 	if (state.started) {
 		dirwatch_done(&state.watch);
-		source_free(state.sources);
+		source_done(&state.sources);
 		unref_locked(state.current);
 		path_list_done(&state.path);
 		forget();

@@ -22,6 +22,7 @@ struct readers {
 	unsigned n_refs;     /* guarded by the lock of readers.c */
 	unsigned number;     /* of arrivals and departures: 1 to 32767, then 1 again; for PnP */
 	uint64_t generation; /* differs whenever a directory has been read again */
+	const struct reader **by_name; /* all items, sorted by name */
 	size_t n;
 	struct reader items[];
 };
@@ -32,9 +33,9 @@ struct readers_listener {
 	struct readers_listener *next;
 };
 
-/* The list as it is now, with a reference; NULL without memory. Normally one system call; the
+/* The list as it is now, with a reference; NULL without memory or descriptors. Normally one system call; the
  * directories are read only after they have changed. Waits for no handler, but up to 1 s for the
- * description of a socket that has none beside it, once. */
+ * descriptions of sockets that have none beside them, once. */
 struct readers *readers_get(void);
 
 struct readers *readers_ref(struct readers *readers);

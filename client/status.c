@@ -27,13 +27,12 @@ static LONG gone_code(const struct card *card) {
 	return rv;
 }
 
-/* Waits until no other handle has a transaction, and looks again. */
+/* Waits until no other handle has a transaction, and looks again. Where the context does not wait for locks the handler
+ * refuses: it knows of an end that has been sent and not told to us. */
 static LONG wait_for_lock(struct card *card, struct channel_state *state) {
 	struct card_request request = { .lost = SCARD_W_RESET_CARD };
 	struct message_sync m = { 0 };
 	struct message_reply reply;
-	if (card->context->no_blocking)
-		return SCARD_E_SHARING_VIOLATION;
 	message_sync_encode(card_request_start(&request), channel_serial(&card->channel), &m);
 	LONG rv = card_call(card, &request, &reply);
 	if (card->life == CARD_LIVE && reply.status != STATUS_SHARING)

@@ -35,12 +35,17 @@ static void answers_get(const struct readers *readers, struct answer *answers) {
 	for (size_t i = 0; i < readers->n; i++) {
 		const struct readers_device *device = &readers->devices[i];
 		struct answer *a = &answers[i];
+		a->peer = PEER_CLOSED;
+		if (readers_is_ignored(device))
+			continue;
 		a->r = peer_open(device->dir, device->instance, deadline_ms, &a->peer);
 		if (a->r == 0)
 			a->r = peer_send_watch(&a->peer);
 	}
 	for (size_t i = 0; i < readers->n; i++) {
 		struct answer *a = &answers[i];
+		if (readers_is_ignored(&readers->devices[i]))
+			continue;
 		if (a->r == 0)
 			a->r = peer_await_watch(&a->peer, deadline_ms, &reply);
 		if (a->r == 0)
@@ -132,10 +137,21 @@ static size_t longest_name(const struct readers *readers) {
 	return longest;
 }
 
+/* Are there only readers that registration has left out? */
+static int is_empty(const struct readers *readers) {
+	for (size_t i = 0; i < readers->n; i++)
+		if (!readers_is_ignored(&readers->devices[i]))
+			return 0;
+	return 1;
+}
+
 /* An empty list has a reason more often than not. */
 static void say_why_empty(const struct readers *readers) {
 	struct place place;
 	struct readers detached;
+	for (size_t i = 0; i < readers->n; i++)
+		print_error(0, "reader %s is not listed: %s", readers->devices[i].instance,
+			readers->devices[i].description.ignored);
 	for (size_t i = 0; i < readers->path.n_dirs; i++) {
 		place_of(readers->path.dirs[i], &place);
 		if (place_is_shut(&place)) {
@@ -172,7 +188,7 @@ int list_run(const struct arguments *arguments) {
 	devices_print(&readers, answers, longest_name(&readers), arguments->json ? &print : NULL);
 	if (arguments->json)
 		print_close(&print);
-	else if (!readers.n)
+	else if (is_empty(&readers))
 		say_why_empty(&readers);
 	for (size_t i = 0; answers && i < readers.n; i++)
 		peer_close(&answers[i].peer);

@@ -166,6 +166,8 @@ static void states_take(struct monitor *m, struct watched *w) {
 
 /* One attempt; where it fails the next comes when the directory changes. */
 static void watched_connect(struct watched *w) {
+	if (!w->description.n_readers)
+		return; /* left out of the list: nothing of it is told */
 	int r = peer_open(w->dir, w->instance, deadline_in(CONNECT_MS), &w->peer);
 	if (r == 0)
 		r = peer_send_watch(&w->peer);

@@ -123,7 +123,7 @@ static int send_all(struct peer *peer, const uint8_t *data, size_t len, int64_t 
 static int apply_welcome(struct peer *peer, const struct frame *frame) {
 	struct message_welcome m;
 	if (peer->states || message_welcome_decode(frame, &m) < 0 || m.n_slots == 0 ||
-		m.n_slots > WIRE_MAX_SLOTS || m.version != WIRE_VERSION)
+		m.n_slots > WIRE_MAX_SLOTS || m.version == 0 || m.version > WIRE_VERSION)
 		return -EBADMSG;
 	peer->states = calloc(m.n_slots, sizeof(*peer->states));
 	if (!peer->states)

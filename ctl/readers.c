@@ -215,7 +215,12 @@ void readers_done(struct readers *readers) {
 }
 
 const char *readers_name(const struct readers_device *device) {
-	return device->known ? device->description.readers[0].name : device->instance;
+	const struct description *d = &device->description;
+	return d->n_readers ? d->readers[0].name : device->instance;
+}
+
+int readers_is_ignored(const struct readers_device *device) {
+	return device->known && !device->description.n_readers;
 }
 
 void readers_print(struct print *print, const struct readers_device *device) {
@@ -228,6 +233,7 @@ void readers_print(struct print *print, const struct readers_device *device) {
 	print_string(print, "port", d->by_path);
 	print_string(print, "driver", d->driver);
 	print_string(print, "error", d->error);
+	print_string(print, "ignored", d->ignored);
 }
 
 int readers_is_hidden(
@@ -318,10 +324,10 @@ static void search_names(
 	}
 }
 
-/* A device stands for its slots. One that nobody has described has one. */
+/* A device stands for its slots. One that has none that is known is there all the same. */
 static void search_device(struct search *s, const struct readers_device *device) {
 	const struct description *d = &device->description;
-	if (!device->known)
+	if (!d->n_readers)
 		search_add(s, device, 0, device->instance);
 	for (size_t i = 0; i < d->n_readers; i++)
 		search_add(s, device, d->readers[i].slot, d->readers[i].name);
@@ -367,7 +373,11 @@ int readers_find(const struct readers *readers, const char *word, enum readers_s
 	if (word[0])
 		search_run(&s, readers, word);
 	switch (search_result(&s, ret_device, ret_slot)) {
-	case 0: return 0;
+	case 0:
+		if (scope == READERS_DEVICE || !readers_is_ignored(s.device))
+			return 0;
+		return print_error(EXIT_NO_READER, "reader %s is not listed: %s",
+			s.device->instance, s.device->description.ignored);
 	case READERS_E_SEVERAL:
 		return print_error(EXIT_NO_READER,
 			"\"%s\" fits several readers; give the whole name or the instance:%s", word,

@@ -32,9 +32,12 @@ void readers_done(struct readers *readers);
  * flag was set in another way are known by their instance only. 0 or negative errno. */
 int readers_load_detached(const char *dir, struct readers *ret_readers);
 
-/* The name of the device's first slot, or its instance where no description is known. Never
+/* The name of the device's first reader, or its instance where it has none that is known. Never
  * NULL. */
 const char *readers_name(const struct readers_device *device);
+
+/* Has registration left all of the device out of the list? Then nobody need ask its handler. */
+int readers_is_ignored(const struct readers_device *device);
 
 /* Writes what the description tells of the device as members of the JSON object that is open. */
 struct print;

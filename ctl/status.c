@@ -77,6 +77,7 @@ static void device_text(const struct report *report) {
 	putchar('\n');
 	fact("driver", d->driver);
 	fact("error", d->error);
+	fact("not listed", d->ignored);
 }
 
 static void unit_text(const struct report *report) {
@@ -244,11 +245,25 @@ static void client_json(struct print *print, const struct inspection_section *cl
 /* The facts that slot_text puts in words of its own. */
 static int is_told(const struct inspection_section *slot, const struct inspection_fact *f) {
 	static const char *const told[] = { "slot", "name", "card", "trouble", "atr", "powered",
-		"protocol", "events" };
+		"protocol", "events", "grace" };
 	for (size_t i = 0; i < sizeof(told) / sizeof(told[0]); i++)
 		if (strcmp(f->key, told[i]) == 0)
 			return inspection_get(slot, f->key) == f->value;
 	return 0;
+}
+
+/* What becomes of the card's power when nobody uses it. */
+static void grace_text(const char *grace) {
+	if (!grace)
+		return;
+	label("power", 4);
+	if (strcmp(grace, "0") == 0) {
+		puts("kept, however long nobody uses the card");
+		return;
+	}
+	fputs("off ", stdout);
+	print_text(stdout, grace);
+	puts(" s after the last use");
 }
 
 static void slot_text(const struct inspection_section *slot, int heading) {
@@ -275,6 +290,7 @@ static void slot_text(const struct inspection_section *slot, int heading) {
 	size_t len = atr ? card_atr_bytes(atr, bytes) : 0;
 	if (len)
 		card_explain(stdout, bytes, len, 4 + LABEL_WIDTH);
+	grace_text(inspection_get(slot, "grace"));
 	for (size_t i = 0; i < slot->n_facts; i++)
 		if (!is_told(slot, &slot->facts[i]))
 			fact(slot->facts[i].key, slot->facts[i].value);
@@ -382,7 +398,7 @@ static void report_print(struct report *report) {
 
 static int device_report(const struct readers_device *device, struct print *print) {
 	struct report report = { .device = device, .print = print };
-	int r = handler_ask(&report);
+	int r = readers_is_ignored(device) ? 0 : handler_ask(&report);
 	unit_look(&report);
 	report_print(&report);
 	if (report.inspected)

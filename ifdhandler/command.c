@@ -144,7 +144,8 @@ static enum session_step begin_try(struct session *s) {
 static enum session_step end_try(struct session *s) {
 	if (s->request.how > DISPOSITION_EJECT)
 		return session_reply(s, STATUS_INVALID, 0);
-	if (s->event)
+	/* Who does not wait for an answer has not seen the event, and will not end it once more. */
+	if (s->event && !s->request.silent)
 		return session_reply(s, event_status(s), 0);
 	if (locked_elsewhere(s))
 		return session_reply(s, STATUS_SHARING, 0);
@@ -153,11 +154,15 @@ static enum session_step end_try(struct session *s) {
 
 static enum session_step watch_try(struct session *s) {
 	struct service *service = s->service;
-	if (!s->expired && !service_known(service))
-		return STEP_WAIT;
+	int all = s->expired || service_known(service);
 	for (unsigned i = 0; i < service->n_slots; i++)
-		s->dirty |= 1u << i;
-	service->dirty = 1;
+		if ((all || slot_is_known(&service->slots[i])) && !(s->first_told & 1u << i)) {
+			s->first_told |= 1u << i;
+			s->dirty |= 1u << i;
+			service->dirty = 1;
+		}
+	if (!all)
+		return STEP_WAIT;
 	session_change(s, SESSION_WATCH);
 	return session_reply(s, STATUS_OK, service->n_slots);
 }
@@ -218,7 +223,9 @@ static int parse_end(struct session *s, const struct frame *frame) {
 	struct message_end m;
 	if (message_end_decode(frame, &m) < 0)
 		return -EBADMSG;
-	s->request.how = m.disposition;
+	s->request.silent =
+		m.disposition == DISPOSITION_SILENT && s->version >= WIRE_VERSION_SILENT;
+	s->request.how = s->request.silent ? DISPOSITION_LEAVE : m.disposition;
 	return 0;
 }
 

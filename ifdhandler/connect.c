@@ -43,7 +43,7 @@ static enum session_step join(struct session *s) {
 	s->event = EVENT_NONE;
 	s->raw = (request.number & PROTOCOL_RAW) != 0;
 	/* Nothing that a former connection was told counts: the first state is always sent. */
-	s->last = (struct message_state){ .presence = 0xFF };
+	s->told.state = (struct message_state){ .presence = 0xFF };
 	settle_use(s);
 	service_publish(s->service, s->slot, 0);
 	return session_reply(s, STATUS_OK, active_protocol(s));

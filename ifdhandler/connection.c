@@ -6,12 +6,14 @@
  * of some states and one reply. States are never queued: a slot is marked, and its newest state is
  * encoded when there is room.
  *
- * A connection is taken apart only by its own event callbacks (or by connection_close), never from within
- * a session's call; a send that fails waits for the hang-up that the event loop will tell.
+ * A connection is taken apart by event callbacks (its own, or another's that reads the owner of a lock) or
+ * by connection_close, never from within a session's call; a send that fails waits for the hang-up that
+ * the event loop will tell.
  */
 #include "ifdhandler/connection.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -24,7 +26,12 @@ enum {
 	/* Holds a short APDU (261 bytes) and its header; larger frames get their own size. */
 	IN_SIZE = 512,
 	STATE_SIZE = FRAME_HEADER + 14 + WIRE_MAX_ATR,
-	HEAD_SIZE = DRIVER_MAX_SLOTS * STATE_SIZE + FRAME_HEADER + 8,
+	WELCOME_SIZE = FRAME_HEADER + 4,
+	HEAD_SIZE = WELCOME_SIZE + DRIVER_MAX_SLOTS * STATE_SIZE + FRAME_HEADER + 8,
+	/* Of a dead client: a request that it had sent ahead, and some more. Its child may go on sending. */
+	DEATH_READS = 8,
+	/* Of one client before others have their turn; it needs two, HELLO and CONNECT. */
+	MAX_FRAMES = 4,
 };
 
 struct connection {
@@ -42,9 +49,13 @@ struct connection {
 	uint8_t *out;                 /* not sent yet: out_off to out_len */
 	size_t out_off, out_len;
 	uint32_t states; /* slots whose state waits for room */
+	uint8_t early
+		[WELCOME_SIZE]; /* a WELCOME that goes out with the answer to what came with HELLO */
+	size_t early_len;
 };
 
 static void connection_free(struct connection *c);
+static void connection_fail(struct connection *c, int error);
 static void held_drop(struct connection *c);
 static void more_start(struct connection *c);
 
@@ -142,19 +153,35 @@ static void put_states(struct connection *c, struct bytes_writer *w, uint32_t sl
 		}
 }
 
+static void put_early(struct connection *c, struct bytes_writer *w) {
+	bytes_put_data(w, c->early, c->early_len);
+	c->early_len = 0;
+}
+
 static void states_send(struct connection *c, uint32_t slots) {
 	uint8_t head[HEAD_SIZE];
 	struct bytes_writer w = bytes_writer(head, sizeof(head));
+	put_early(c, &w);
 	put_states(c, &w, slots);
 	out_send(c, &(struct iovec){ head, bytes_written(&w) }, 1);
 }
 
+/* The kernel calls a socket writable while a quarter of its buffer is in use at most. */
+static int has_room(const struct connection *c) {
+	struct pollfd p = { .fd = c->fd, .events = POLLOUT };
+	return poll(&p, 1, 0) == 1;
+}
+
+/* Whoever does not read has old states in the socket, a quarter of its buffer full; the newest ones wait
+ * here until there is room. */
 static void peer_states(void *userdata, uint32_t slots) {
 	struct connection *c = userdata;
-	if (is_unread(c))
+	if (is_unread(c) || c->states || !has_room(c)) {
 		c->states |= slots;
-	else
+		events_set(c, c->events | EPOLLOUT);
+	} else {
 		states_send(c, slots);
+	}
 }
 
 /* An answer that nobody reads has a deadline; states that nobody reads have none: they cost nothing. */
@@ -164,11 +191,18 @@ static void answer_send(struct connection *c, struct iovec *iov, int n) {
 		deadline_start(c, CONNECTION_UNREAD_MS);
 }
 
-static void peer_reply(
-	void *userdata, uint16_t serial, const struct message_reply *reply, uint32_t slots) {
-	struct connection *c = userdata;
+/* WELCOME is for a client that waits: nothing that came with its HELLO was answered at once. */
+static void early_send(struct connection *c) {
+	if (c->early_len)
+		answer_send(c, &(struct iovec){ c->early, c->early_len }, 1);
+	c->early_len = 0;
+}
+
+static void reply_send(
+	struct connection *c, uint16_t serial, const struct message_reply *reply, uint32_t slots) {
 	uint8_t head[HEAD_SIZE];
 	struct bytes_writer w = bytes_writer(head, sizeof(head));
+	put_early(c, &w);
 	put_states(c, &w, c->states | slots);
 	c->states = 0;
 	frame_header(&w, MESSAGE_REPLY, serial, 8 + reply->tail_len);
@@ -180,23 +214,35 @@ static void peer_reply(
 		{ (void *)(uintptr_t)reply->tail, reply->tail_len },
 	};
 	answer_send(c, iov, reply->tail_len ? 2 : 1);
+}
+
+static void peer_reply(
+	void *userdata, uint16_t serial, const struct message_reply *reply, uint32_t slots) {
+	struct connection *c = userdata;
+	if (reply)
+		reply_send(c, serial, reply, slots);
+	else if (slots)
+		peer_states(c, slots);
 	events_set(c, c->events | EPOLLIN);
 	held_drop(c);
 }
 
 static void peer_welcome(void *userdata, uint16_t serial, const struct message_welcome *welcome) {
 	struct connection *c = userdata;
-	uint8_t head[FRAME_HEADER + 4];
-	struct bytes_writer w = bytes_writer(head, sizeof(head));
+	struct bytes_writer w = bytes_writer(c->early, sizeof(c->early));
 	deadline_stop(c);
 	frame_header(&w, MESSAGE_WELCOME, serial, 4 + welcome->tail_len);
 	bytes_put_u16(&w, welcome->version);
 	bytes_put_u16(&w, welcome->n_slots);
+	c->early_len = bytes_written(&w);
+	if (!welcome->tail_len)
+		return; /* frames_take sends it, at the latest */
 	struct iovec iov[2] = {
-		{ head, bytes_written(&w) },
+		{ c->early, c->early_len },
 		{ (void *)(uintptr_t)welcome->tail, welcome->tail_len },
 	};
-	answer_send(c, iov, welcome->tail_len ? 2 : 1);
+	c->early_len = 0;
+	answer_send(c, iov, 2);
 }
 
 void connection_refuse(int fd, enum status reason, const char *text) {
@@ -228,11 +274,13 @@ static int on_writable(struct connection *c) {
 			return errno == EAGAIN ? 0 : -errno;
 		c->out_off += (size_t)n;
 	}
-	explicit_bzero(c->out, c->out_len);
+	if (c->out)
+		explicit_bzero(c->out, c->out_len);
 	free(c->out);
 	c->out = NULL;
 	c->out_off = c->out_len = 0;
-	deadline_stop(c);
+	if (c->session->state != SESSION_NEW) /* which has a deadline of its own */
+		deadline_stop(c);
 	events_set(c, (c->events | EPOLLIN) & ~(uint32_t)EPOLLOUT);
 	uint32_t slots = c->states;
 	c->states = 0;
@@ -278,9 +326,13 @@ static void in_drop(struct connection *c, size_t size) {
 }
 
 /* The first frame in the buffer stays there while its request is under way. */
-static int frames_take(struct connection *c) {
+static int frames_do(struct connection *c) {
 	struct frame frame;
-	while (!session_is_busy(c->session) && !is_unread(c)) {
+	for (int i = 0; !session_is_busy(c->session) && !is_unread(c); i++) {
+		if (i == MAX_FRAMES) {
+			more_start(c);
+			return 0;
+		}
 		int size = frame_parse(c->in, c->in_len, &frame);
 		if (size <= 0)
 			return size;
@@ -295,7 +347,11 @@ static int frames_take(struct connection *c) {
 	return 0;
 }
 
-static void connection_fail(struct connection *c, int error);
+static int frames_take(struct connection *c) {
+	int r = frames_do(c);
+	early_send(c);
+	return r;
+}
 
 static int on_more(sd_event_source *source, void *userdata) {
 	(void)source;
@@ -327,7 +383,7 @@ static void held_drop(struct connection *c) {
 static const char *close_text(int error) {
 	switch (error) {
 	case -EMSGSIZE: return "a frame is longer than 65600 bytes";
-	case -EPROTONOSUPPORT: return "this handler speaks protocol version 1";
+	case -EPROTONOSUPPORT: return "this handler speaks versions 1 and 2 of the protocol";
 	default: return "a message is malformed or not legal now";
 	}
 }
@@ -348,16 +404,47 @@ static int in_read(struct connection *c) {
 	return 1;
 }
 
-static int on_readable(struct connection *c) {
+/* Reads once. 1: there may be more, 0: not now, negative: as in_read. */
+static int receive(struct connection *c) {
 	if (session_is_busy(c->session) || is_unread(c)) {
 		/* Sent ahead: left to the kernel until the answer is out. */
 		events_set(c, c->events & ~(uint32_t)EPOLLIN);
 		return 0;
 	}
-	int r = in_read(c);
-	if (r > 0)
-		r = in_reserve(c);
-	return r < 0 ? r : frames_take(c);
+	int n = in_read(c);
+	int r = n > 0 ? in_reserve(c) : n;
+	return r < 0 ? r : n;
+}
+
+/* Reads once and does what was asked. As receive. */
+static int receive_and_do(struct connection *c) {
+	int n = receive(c);
+	int r = n < 0 ? n : frames_take(c);
+	return r < 0 ? r : n;
+}
+
+/* Whoever owns a lock may have given it back before `c` asked, and the loop looks at sockets in any
+ * order: a client does not wait for the answer to END, but may tell another that it is done. */
+static void owners_read(const struct connection *c) {
+	const struct service *service = c->all->service;
+	for (unsigned i = 0; i < service->n_slots; i++) {
+		struct lease_holder *holder = service->leases[i].owner;
+		struct session *s = holder ? session_of(holder) : NULL;
+		if (!s || s->ended || s == c->session)
+			continue;
+		struct connection *owner = s->peer->userdata;
+		int r = receive_and_do(owner);
+		if (r < 0)
+			connection_fail(owner, r);
+	}
+}
+
+/* What was sent before this was read is done before it. */
+static int on_readable(struct connection *c) {
+	int n = receive(c);
+	if (n > 0)
+		owners_read(c);
+	return n < 0 ? n : frames_take(c);
 }
 
 static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
@@ -369,7 +456,7 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
 	if (r == 0 && (revents & EPOLLIN))
 		r = on_readable(c);
 	/* After a hang-up what was sent before it still counts, unless an answer is due that nobody reads. */
-	if (r == 0 && (revents & (EPOLLHUP | EPOLLERR)) &&
+	if (r >= 0 && (revents & (EPOLLHUP | EPOLLERR)) &&
 		(!(revents & EPOLLIN) || session_is_busy(c->session)))
 		r = -ECONNRESET;
 	if (r < 0)
@@ -389,7 +476,11 @@ static void connection_fail(struct connection *c, int error) {
 
 static int on_death(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
 	(void)source, (void)fd, (void)revents;
-	connection_free(userdata);
+	struct connection *c = userdata;
+	/* What it sent before it died still counts: END makes the difference of a card reset. */
+	for (int i = 0; i < DEATH_READS && receive_and_do(c) > 0; i++)
+		;
+	connection_free(c);
 	return 0;
 }
 
@@ -433,7 +524,6 @@ static int connection_sources(struct connection *c) {
 		return -ESRCH;
 	if (c->pidfd >= 0)
 		r = sd_event_add_io(event_of(c), &c->death, c->pidfd, EPOLLIN, on_death, c);
-	deadline_start(c, CONNECTION_HELLO_MS);
 	return r;
 }
 
@@ -456,8 +546,16 @@ void connection_new(struct connections *all, int fd, const struct session_client
 	all->first = c;
 	all->n++;
 	c->session = session_new(all->service, client, &c->peer);
-	if (!c->session || connection_sources(c) < 0)
+	if (!c->session || connection_sources(c) < 0) {
 		connection_close(c, STATUS_NO_MEMORY, "out of memory");
+		return;
+	}
+	/* Its first words are mostly here already: that saves a turn of the loop, and a deadline. */
+	int r = on_readable(c);
+	if (r < 0)
+		connection_fail(c, r);
+	else if (c->session->state == SESSION_NEW)
+		deadline_start(c, CONNECTION_HELLO_MS);
 }
 
 unsigned connection_count(const struct connections *all, uid_t uid) {

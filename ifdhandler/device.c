@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 int device_node(const char *instance, char *buf, size_t size) {
@@ -24,8 +25,42 @@ int device_node(const char *instance, char *buf, size_t size) {
 	return n < 0 || (size_t)n >= size ? -EINVAL : 0;
 }
 
+/* A string of blanks says nothing: devices without a serial number of their own have such. */
 static char *copy(const char *s) {
-	return s && s[0] ? strdup(s) : NULL;
+	return s && s[strspn(s, " ")] ? strdup(s) : NULL;
+}
+
+static const char *attribute(struct udev_device *dev, const char *name) {
+	return udev_device_get_sysattr_value(dev, name);
+}
+
+/* The bus (the kernel has 64 at most), then each port on the way: at most five hubs and the root hub lie on
+ * it (USB 2.0 4.1.1), and the kernel uses no hub of more than 31 ports. */
+static uint64_t port_of(struct udev_device *dev) {
+	const char *bus = attribute(dev, "busnum"), *path = attribute(dev, "devpath");
+	if (!bus || !path)
+		return 0;
+	uint64_t port = strtoul(bus, NULL, 10) & 0xFF;
+	for (unsigned level = 0; level < 6; level++) {
+		char *end;
+		port = port << 5 | (strtoul(path, &end, 10) & 0x1F);
+		path = *end == '.' ? end + 1 : "";
+	}
+	return port;
+}
+
+/* The kernel tells how long it has been there: milliseconds of its ticks, which stand still in suspend, as
+ * CLOCK_MONOTONIC does. It counts to 2^32: what has been there for longer than 49 days seems to have come
+ * later than it did, never earlier. */
+static uint64_t plugged_of(struct udev_device *dev) {
+	const char *text = attribute(dev, "power/connected_duration");
+	struct timespec t;
+	if (!text)
+		return 0;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	uint64_t now = (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+	uint64_t duration = strtoul(text, NULL, 10);
+	return now > duration ? now - duration : 1;
 }
 
 static void fill(struct device *d, struct udev_device *dev) {
@@ -45,7 +80,10 @@ static void fill(struct device *d, struct udev_device *dev) {
 		.driver = copy(udev_device_get_property_value(dev, "IFDHANDLER_DRIVER")),
 		.quirks = copy(udev_device_get_property_value(dev, "IFDHANDLER_QUIRKS")),
 		.name = copy(udev_device_get_property_value(dev, "IFDHANDLER_NAME")),
+		.grace = copy(udev_device_get_property_value(dev, "IFDHANDLER_GRACE")),
 		.configuration = configuration ? (unsigned)strtoul(configuration, NULL, 10) : 0,
+		.port = port_of(dev),
+		.plugged_ms = plugged_of(dev),
 	};
 }
 
@@ -90,11 +128,13 @@ int device_init(struct device *ret_device, const char *node) {
 void device_done(struct device *d) {
 	char **strings[] = { &d->node, &d->syspath, &d->by_path, &d->vendor_id, &d->product_id,
 		&d->manufacturer, &d->product, &d->serial, &d->vendor_name, &d->model_name,
-		&d->seat, &d->driver, &d->quirks, &d->name };
+		&d->seat, &d->driver, &d->quirks, &d->name, &d->grace };
 	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
 		free(*strings[i]);
 	*d = (struct device){ 0 };
 }
+
+/* ---- sysfs ---- */
 
 long device_descriptors(const struct device *device, void *buf, size_t size) {
 	char path[512];

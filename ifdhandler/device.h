@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* Owned strings, NULL where udev knows nothing. */
 struct device {
@@ -20,8 +21,14 @@ struct device {
 	char *driver;           /* IFDHANDLER_DRIVER */
 	char *quirks;           /* IFDHANDLER_QUIRKS */
 	char *name;             /* IFDHANDLER_NAME: an administrator's own name */
+	char *grace;            /* IFDHANDLER_GRACE: seconds until an unused card is powered down */
 	unsigned configuration; /* bConfigurationValue that is active; 0 = none */
+	uint64_t port;          /* bus and ports as a number: sorts as they do; 0 = not known */
+	uint64_t plugged_ms;    /* CLOCK_MONOTONIC when it was plugged; 0 = not known */
 };
+
+/* The highest port: a byte for the bus, five bits for each of six ports. */
+#define DEVICE_MAX_PORT ((UINT64_C(1) << 38) - 1)
 
 /* The node of a USB instance ("001-012" → "/dev/bus/usb/001/012") into `buf`. 0, or -EINVAL where the
  * name is no such instance. */

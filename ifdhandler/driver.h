@@ -91,6 +91,10 @@ struct driver_config {
 struct driver_ops {
 	const char *name; /* "ccid" */
 
+	/* Readers without a device: how many slots the reader has whose card is `card` (--card; may be
+	 * NULL), at least 1. NULL for a driver that needs a device. */
+	unsigned (*card_slots)(const char *card);
+
 	/* Makes a driver for `config` on `event` (not started: no upcall before the loop runs).
 	 * Both arguments outlive it. Trouble with the device is told by upcall and is no failure.
 	 * 0 or negative errno (no memory, wrong configuration). */
@@ -109,6 +113,7 @@ struct driver_ops {
 		struct driver *driver, unsigned slot, driver_done_fn done, void *userdata);
 	/* Makes PROTOCOL_T0 or PROTOCOL_T1 the card's protocol: PPS and parameters where the reader
 	 * does not do it. STATUS_PROTO_MISMATCH: the reader cannot do that protocol;
+	 * STATUS_UNSUPPORTED: it lets nobody choose, and the card speaks what its ATR offers first;
 	 * STATUS_CARD_UNRESPONSIVE: card did not survive. */
 	void (*set_protocol)(struct driver *driver, unsigned slot, uint32_t protocol,
 		driver_done_fn done, void *userdata);
@@ -143,3 +148,6 @@ struct driver_ops {
 
 extern const struct driver_ops driver_ccid;
 extern const struct driver_ops driver_virtual;
+
+/* All that this handler has, then NULL (drivers.c). */
+extern const struct driver_ops *const drivers[];

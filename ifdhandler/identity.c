@@ -27,7 +27,7 @@ static void ccid_interfaces(struct identity *identity, const struct device *devi
 		char *interface = device_interface_attribute(device, ccid->number, "interface");
 		parts.interface = interface;
 		/* An own name tells interfaces apart only where there are several. */
-		if (device->name && desc->n_interfaces == 1)
+		if (!name_is_blank(device->name) && desc->n_interfaces == 1)
 			parts.interface = NULL;
 		interface_add(identity, ccid->number, ccid->n_slots, &parts);
 		free(interface);
@@ -40,6 +40,8 @@ void identity_usb(struct identity *identity, const struct device *device) {
 		.by_path = device->by_path,
 		.serial = device->serial,
 		.driver = device->driver ? device->driver : "ccid",
+		.port = device->port,
+		.plugged_ms = device->plugged_ms,
 	};
 	if (device->vendor_id && device->product_id)
 		snprintf(identity->id, sizeof(identity->id), "%.4s:%.4s", device->vendor_id,
@@ -49,7 +51,7 @@ void identity_usb(struct identity *identity, const struct device *device) {
 		.product = device->product ? device->product : device->model_name,
 		.serial = device->serial,
 	};
-	if (device->name)
+	if (!name_is_blank(device->name))
 		parts = (struct name_parts){ .product = device->name };
 	uint8_t *bytes = malloc(CCID_DESC_MAX_BYTES);
 	long len = bytes ? device_descriptors(device, bytes, CCID_DESC_MAX_BYTES) : -1;
@@ -74,7 +76,7 @@ void identity_usb(struct identity *identity, const struct device *device) {
 void identity_virtual(struct identity *identity, const char *instance, const char *name) {
 	*identity = (struct identity){ .driver = "virtual" };
 	struct name_parts parts = { .product = name };
-	if (!name)
+	if (name_is_blank(name))
 		parts = (struct name_parts){ .product = "Virtual PCD", .serial = instance };
 	interface_add(identity, 0, 1, &parts);
 }

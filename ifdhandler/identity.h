@@ -5,12 +5,16 @@
 #include "ifdhandler/device.h"
 #include "ifdhandler/name.h"
 
-enum { IDENTITY_MAX_INTERFACES = 16 };
+enum {
+	IDENTITY_MAX_INTERFACES = 16,
+	IDENTITY_MAX_IGNORED = 2048, /* chosen: a name and a reason for each interface */
+};
 
 /* One interface: its name before number and slot, and how many slots it has. */
 struct identity_interface {
 	unsigned number;
 	unsigned n_slots;
+	int ignored; /* not to be listed: filter.c */
 	char base[NAME_MAX_BASE + 1];
 };
 
@@ -21,7 +25,10 @@ struct identity {
 	char id[16];         /* "08e6:3437" or "" */
 	const char *serial;  /* or NULL */
 	const char *driver;
-	const char *error; /* why it cannot be used, static, or NULL */
+	uint64_t port;                      /* device.h; 0 = not known */
+	uint64_t plugged_ms;                /* device.h; 0 = not known */
+	const char *error;                  /* why it cannot be used, static, or NULL */
+	char ignored[IDENTITY_MAX_IGNORED]; /* which interfaces are not listed and why, or "" */
 	struct identity_interface interfaces[IDENTITY_MAX_INTERFACES];
 	unsigned n_interfaces; /* at least 1 */
 };

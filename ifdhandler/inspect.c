@@ -10,6 +10,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "ifdhandler/program.h"
+
 struct text {
 	char *buf;
 	size_t size, len;
@@ -56,9 +58,12 @@ static const char *share_name(unsigned share) {
 }
 
 static void client_text(struct text *t, const struct session *s) {
+	char program[PROGRAM_NAME_SIZE] = "?";
+	if (!s->ended) /* else the number may be another's by now */
+		program_name(s->client.pid, program);
 	line(t, "client=%d", (int)s->client.pid);
 	line(t, "uid=%u", (unsigned)s->client.uid);
-	line(t, "program=%s", s->client.program);
+	line(t, "program=%s", program);
 	line(t, "share=%s", share_name(s->holder.share));
 	line(t, "age=%.1f", age(s->since_usec));
 	line(t, "transactions=%u", s->holder.depth);
@@ -90,6 +95,7 @@ static void slot_text(struct text *t, const struct service *service, unsigned nu
 			: slot->protocol == PROTOCOL_T1 ? "T=1"
 							: "none");
 	line(t, "events=%u", slot->counter);
+	line(t, "grace=%u", (unsigned)(slot->grace_usec / 1000000));
 	char *at = t->buf + t->len;
 	size_t room = t->size - t->len;
 	if (service->driver && service->ops->describe && room > 1)
@@ -100,6 +106,18 @@ static void slot_text(struct text *t, const struct service *service, unsigned nu
 static int is_shown(const struct session *s, unsigned number, const struct session *asker) {
 	int here = s->state == SESSION_WATCH || (s->state == SESSION_CARD && s->slot == number);
 	return here && s != asker && (asker->client.admin || s->client.uid == asker->client.uid);
+}
+
+/* Who holds the card comes first: what does not fit is left out. */
+static void clients_text(struct text *t, const struct session *asker, unsigned number) {
+	const struct service *service = asker->service;
+	const struct lease_holder *owner = service->leases[number].owner;
+	for (int turn = 0; turn < 3; turn++)
+		for (const struct session *s = service->sessions; s; s = s->next) {
+			int rank = &s->holder == owner ? 0 : s->state == SESSION_CARD ? 1 : 2;
+			if (rank == turn && is_shown(s, number, asker))
+				client_text(t, s);
+		}
 }
 
 size_t inspect_text(const struct session *asker, char *buf, size_t size) {
@@ -113,10 +131,10 @@ size_t inspect_text(const struct session *asker, char *buf, size_t size) {
 		line(&t, "detail=%s", service->detail);
 	}
 	for (unsigned i = 0; i < service->n_slots; i++) {
+		if (service_is_ignored(service, i))
+			continue;
 		slot_text(&t, service, i);
-		for (const struct session *s = service->sessions; s; s = s->next)
-			if (is_shown(s, i, asker))
-				client_text(&t, s);
+		clients_text(&t, asker, i);
 	}
 	return t.len;
 }

@@ -29,7 +29,8 @@ static void usage(FILE *out) {
 	      "  --quirks WORDS   quirk flags of the device\n"
 	      "  --idle SECONDS   exit after so long without use, 0 = never\n"
 	      "                   (default: 60 under systemd, never with --socket)\n"
-	      "  --grace SECONDS  power an unused card down after so long, 0 = never (default: 5)\n"
+	      "  --grace SECONDS  power an unused card down after so long, 0 = never\n"
+	      "                   (default: udev's IFDHANDLER_GRACE, else 5)\n"
 	      "  --register       write the description of INSTANCE and exit\n"
 	      "  --unregister     take it away and exit\n"
 	      "  --debug          log more\n"
@@ -39,14 +40,10 @@ static void usage(FILE *out) {
 
 /* A number of seconds; -1 for anything else, said on stderr. */
 static long seconds(const char *option, const char *text) {
-	char *end;
-	errno = 0;
-	long n = strtol(text, &end, 10);
-	if (errno || *end || end == text || n < 0 || n > 86400) {
+	long n = reader_seconds(text);
+	if (n < 0)
 		fprintf(stderr, "ifdhandler: %s %s: give a number of seconds from 0 to 86400\n",
 			option, text);
-		return -1;
-	}
 	return n;
 }
 

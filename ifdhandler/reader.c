@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,11 +25,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ifdhandler/filter.h"
 #include "ifdhandler/registration.h"
 #include "wire/path.h"
 
 enum {
 	DEFAULT_IDLE_S = 60,
+	MAX_SECONDS = 86400, /* chosen: a day */
 	/* A restart must not show counters that clients know: they begin at the seconds since
 	 * registration less this, so that the first start after a plug begins at 0. */
 	COUNTER_HEAD_START_S = 10,
@@ -49,6 +52,7 @@ struct reader {
 	struct sd_event_source *idle, *term, *interrupt;
 	char node[64];
 	char dir[PATH_MAX_NAME]; /* directory of the socket that we made, or of systemd's */
+	long grace_s;            /* as options and properties have it; -1: nobody said anything */
 	int own_files;           /* socket and description are ours to remove */
 	enum status end;         /* what clients are told at the end */
 };
@@ -93,10 +97,18 @@ static int on_idle(sd_event_source *source, uint64_t usec, void *userdata) {
 	return 0;
 }
 
-static void idle_start(struct reader *r) {
+/* With the handler a card loses its power: where a grace time was asked for, no end comes before it. */
+static long idle_seconds(const struct reader *r) {
 	long s = r->options->idle_s;
 	if (s < 0)
 		s = r->options->socket ? 0 : DEFAULT_IDLE_S;
+	if (r->grace_s == 0)
+		return 0;
+	return s && r->grace_s > s ? r->grace_s : s;
+}
+
+static void idle_start(struct reader *r) {
+	long s = idle_seconds(r);
 	if (s && !r->idle)
 		(void)sd_event_add_time_relative(r->event, &r->idle, CLOCK_MONOTONIC,
 			(uint64_t)s * 1000000, 100000, on_idle, r);
@@ -203,15 +215,21 @@ static int socket_get(struct reader *r) {
 
 /* ---- what the reader is ---- */
 
-static int is_virtual(const struct reader_options *o) {
-	return o->driver && strcmp(o->driver, "virtual") == 0;
+static const struct driver_ops *driver_find(const char *name) {
+	for (size_t i = 0; drivers[i]; i++)
+		if (strcmp(drivers[i]->name, name) == 0)
+			return drivers[i];
+	return NULL;
 }
 
 /* Fills in node, device and identity. A device that udev does not know still has its node. */
 static int identify(struct reader *r) {
 	const struct reader_options *o = r->options;
-	if (is_virtual(o)) {
+	const struct driver_ops *ops = o->driver ? driver_find(o->driver) : NULL;
+	if (ops && ops->card_slots) {
 		identity_virtual(&r->identity, o->instance, o->name);
+		r->identity.driver = ops->name;
+		r->identity.interfaces[0].n_slots = ops->card_slots(o->card);
 		return 0;
 	}
 	if (o->node)
@@ -226,7 +244,7 @@ static int identify(struct reader *r) {
 	} else if (error < 0) {
 		return error;
 	}
-	if (o->name) {
+	if (!name_is_blank(o->name)) {
 		free(r->device.name);
 		r->device.name = strdup(o->name);
 	}
@@ -234,13 +252,11 @@ static int identify(struct reader *r) {
 	return 0;
 }
 
-static const struct driver_ops *driver_find(const struct reader *r) {
-	const char *name = r->options->driver ? r->options->driver : r->identity.driver;
-	static const struct driver_ops *const drivers[] = { &driver_ccid, &driver_virtual };
-	for (size_t i = 0; i < sizeof(drivers) / sizeof(drivers[0]); i++)
-		if (strcmp(drivers[i]->name, name) == 0)
-			return drivers[i];
-	return NULL;
+/* Into the directory, with the names as this process' environment wants them. */
+static int enlist(struct reader *r, const char *dir) {
+	const struct filter filter = filter_environment();
+	filter_apply(&filter, &r->identity);
+	return registration_add(dir, r->options->instance, &r->identity, &r->log);
 }
 
 /* The description gives the names; made by the socket unit, or by us for a socket of our own. */
@@ -248,7 +264,7 @@ static int describe(struct reader *r) {
 	char file[300];
 	int error;
 	if (r->own_files) {
-		error = registration_add(r->dir, r->options->instance, &r->identity, &r->log);
+		error = enlist(r, r->dir);
 		if (error < 0)
 			return error;
 	}
@@ -281,10 +297,10 @@ static int signals_start(struct reader *r) {
 }
 
 static int driver_start(struct reader *r) {
-	const struct driver_ops *ops = driver_find(r);
+	const char *name = r->options->driver ? r->options->driver : r->identity.driver;
+	const struct driver_ops *ops = driver_find(name);
 	if (!ops) {
-		log_line(&r->log, LOG_ERR, "there is no driver called %s",
-			r->options->driver ? r->options->driver : r->identity.driver);
+		log_line(&r->log, LOG_ERR, "there is no driver called %s", name);
 		return -ENOENT;
 	}
 	r->config = (struct driver_config){
@@ -299,6 +315,25 @@ static int driver_start(struct reader *r) {
 	return service_start(&r->service, ops, &r->config);
 }
 
+/* The option, else the property; a property that says nothing is told once for each start. */
+static long grace_get(const struct reader *r) {
+	const char *property = r->device.grace;
+	char shown[32];
+	if (r->options->grace_s >= 0 || !property)
+		return r->options->grace_s;
+	long s = reader_seconds(property);
+	if (s >= 0)
+		return s;
+	snprintf(shown, sizeof(shown), "%s", property);
+	for (char *p = shown; *p; p++)
+		if (*p < ' ' || *p > '~')
+			*p = '?';
+	log_line(&r->log, LOG_WARNING,
+		"IFDHANDLER_GRACE=%s is not used: it is no number of seconds from 0 to 86400",
+		shown);
+	return -1;
+}
+
 static int service_build(struct reader *r) {
 	r->host = (struct service_host){
 		.userdata = r, .used = on_used, .stop = on_stop, .gone = on_gone
@@ -308,10 +343,12 @@ static int service_build(struct reader *r) {
 		return error;
 	if (!r->own_files)
 		service_set_counter(&r->service, first_counter(&r->description));
-	if (r->options->grace_s >= 0)
+	r->grace_s = grace_get(r);
+	if (r->grace_s >= 0)
 		for (unsigned i = 0; i < DRIVER_MAX_SLOTS; i++)
-			r->service.slots[i].grace_usec = (uint64_t)r->options->grace_s * 1000000;
-	return driver_start(r);
+			r->service.slots[i].grace_usec = (uint64_t)r->grace_s * 1000000;
+	/* A device of which nothing is listed is left alone. */
+	return r->description.n_readers ? driver_start(r) : 0;
 }
 
 static int build(struct reader *r) {
@@ -335,7 +372,9 @@ static int build(struct reader *r) {
 		close(fd);
 		return error;
 	}
-	r->log.reader = r->description.readers[0].name;
+	/* Who registers as the thousandth has read a thousand descriptions: 320 KiB that would stay (measured). */
+	(void)malloc_trim(0);
+	r->log.reader = r->description.n_readers ? r->description.readers[0].name : NULL;
 	/* Root's and systemd's handlers decide by group and seat; a user's own serves that user. */
 	access_init(&r->access, r->own_files && geteuid() != 0, r->device.seat);
 	error = service_build(r);
@@ -355,6 +394,7 @@ int reader_new(
 		return -ENOMEM;
 	r->options = options;
 	r->event = event;
+	r->grace_s = -1;
 	r->end = STATUS_STOPPED;
 	log_init(&r->log, options->debug);
 	r->log.instance = options->instance;
@@ -365,7 +405,8 @@ int reader_new(
 	}
 	idle_start(r);
 	(void)sd_event_set_watchdog(event, 1);
-	(void)sd_notifyf(0, "READY=1\nSTATUS=%s", r->log.reader);
+	(void)sd_notifyf(
+		0, "READY=1\nSTATUS=%s", r->log.reader ? r->log.reader : r->description.ignored);
 	*ret_reader = r;
 	return 0;
 }
@@ -379,6 +420,7 @@ void reader_free(struct reader *r) {
 		unlink(r->options->socket);
 	}
 	socket_stop(&r->socket, r->end, status_text(r->end));
+	access_done(&r->access);
 	service_done(&r->service);
 	sd_event_source_disable_unref(r->idle);
 	sd_event_source_disable_unref(r->term);
@@ -386,6 +428,14 @@ void reader_free(struct reader *r) {
 	description_done(&r->description);
 	device_done(&r->device);
 	free(r);
+}
+
+long reader_seconds(const char *text) {
+	char *end;
+	errno = 0;
+	long n = strtol(text, &end, 10);
+	/* strtol passes over blanks and a sign */
+	return errno || *end || text[0] < '0' || text[0] > '9' || n > MAX_SECONDS ? -1 : n;
 }
 
 /* ---- registration only ---- */
@@ -396,7 +446,7 @@ int reader_register(const struct reader_options *options) {
 	r.log.instance = options->instance;
 	int error = identify(&r);
 	if (error == 0)
-		error = registration_add(PATH_RUN, options->instance, &r.identity, &r.log);
+		error = enlist(&r, PATH_RUN);
 	if (error < 0)
 		usage_log(&r, options->instance, error);
 	device_done(&r.device);

@@ -14,12 +14,16 @@ struct reader_options {
 	const char *name;   /* own name of the reader, or NULL */
 	const char *quirks;
 	const char *card; /* virtual: what the card is */
-	long idle_s;  /* unused for so long: exit; 0 = never; -1 = 60 under systemd, else never */
-	long grace_s; /* card powered down so long after its last use; 0 = never; -1 = 5 */
+	long idle_s; /* unused for so long: exit; 0 = never; -1 = 60 under systemd, else never */
+	long grace_s; /* card powered down so long after its last use; 0 = never; -1: what udev's property
+		       * says, else 5 */
 	int debug;
 };
 
 struct reader;
+
+/* A number of seconds from 0 to 86400 that is all of `text`, or -1. */
+long reader_seconds(const char *text);
 
 /* Builds everything and starts to serve. `event` outlives the reader. 0 or negative errno, which has
  * been said on stderr or in the journal. */

@@ -19,13 +19,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ifdhandler/numbers.h"
 #include "wire/description.h"
 #include "wire/path.h"
 
 enum {
-	MAX_READERS = 65536,   /* in one directory: more numbers than NN has, chosen */
-	MAX_REMEMBERED = 4096, /* numbers kept until reboot; then begun anew. Chosen */
-	MAX_KEY = 256,
+	MAX_READERS = 65536, /* in one directory: more numbers than NN has, chosen */
 };
 
 static_assert((int)DESCRIPTION_MAX_NAME == (int)NAME_MAX_BYTES, "one limit of names");
@@ -69,7 +68,7 @@ static int is_description(const char *file, char *instance, size_t size) {
 }
 
 static int census_add(struct census *census, struct description *d, int own) {
-	if (d->seq > census->last_seq)
+	if (d->seq > census->last_seq && d->seq <= PLACES_MAX)
 		census->last_seq = d->seq;
 	if (own) {
 		census->own = *d;
@@ -120,61 +119,36 @@ static int census_take(struct census *census, int dirfd, const char *instance) {
 	return r;
 }
 
-static int number_is_used(const struct census *census, const char *base, int number) {
-	for (size_t i = 0; i < census->n; i++)
-		for (size_t k = 0; k < census->all[i].n_readers; k++)
-			if (name_number(census->all[i].readers[k].name, base) == number)
-				return 1;
-	return 0;
+/* ---- numbers ---- */
+
+/* A bit for each number. */
+struct numbers_used {
+	uint8_t bits[(NAME_MAX_NUMBER + 8) / 8];
+};
+
+static void used_add(struct numbers_used *used, int number) {
+	used->bits[number / 8] |= (uint8_t)(1u << number % 8);
 }
 
-/* ---- remembered numbers ---- */
-
-/* What stays the same when this interface comes back: id, serial or port, interface. No blanks. */
-static void memory_key(const struct identity *identity, unsigned interface, const char *instance,
-	char *key, size_t size) {
-	const char *place = identity->serial ? identity->serial
-		: identity->by_path          ? identity->by_path
-					     : instance;
-	snprintf(key, size, "%s:%s:%u", identity->id[0] ? identity->id : identity->driver, place,
-		interface);
-	for (char *p = key; *p; p++)
-		if (*p <= ' ' || *p > '~')
-			*p = '_';
+static int used_has(const struct numbers_used *used, int number) {
+	return used->bits[number / 8] >> number % 8 & 1;
 }
 
-/* The number of `key` in .numbers (the last one counts), or -1. */
-static int memory_find(int dirfd, const char *key) {
-	int fd = openat(dirfd, ".numbers", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
-	char line[MAX_KEY + 16], found[MAX_KEY];
-	int number = -1, n;
-	if (!file) {
-		if (fd >= 0)
-			close(fd);
-		return -1;
-	}
-	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, "%255s %d", found, &n) == 2 && strcmp(found, key) == 0 && n >= 0 &&
-			n <= NAME_MAX_NUMBER)
-			number = n;
-	fclose(file);
-	return number;
-}
-
-/* Appends; a file that has grown beyond the limit is begun anew, as after a reboot. */
-static void memory_add(int dirfd, const char *key, int number) {
-	int fd = openat(
-		dirfd, ".numbers", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
-	struct stat st;
-	if (fd < 0)
-		return;
-	if (fstat(fd, &st) == 0 && st.st_size > MAX_REMEMBERED * 64L && ftruncate(fd, 0) < 0) {
-		close(fd);
-		return;
-	}
-	dprintf(fd, "%s %d\n", key, number);
-	close(fd);
+/* The numbers of other readers with the name of interface `i`, and of this device's interfaces before it. */
+static void used_take(const struct census *census, const struct identity *identity, unsigned i,
+	const int *numbers, struct numbers_used *used) {
+	const char *base = identity->interfaces[i].base;
+	*used = (struct numbers_used){ 0 };
+	for (size_t d = 0; d < census->n; d++)
+		for (size_t k = 0; k < census->all[d].n_readers; k++) {
+			int number = name_number(census->all[d].readers[k].name, base);
+			if (number >= 0)
+				used_add(used, number);
+		}
+	for (unsigned k = 0; k < i; k++)
+		if (!identity->interfaces[k].ignored &&
+			strcmp(identity->interfaces[k].base, base) == 0)
+			used_add(used, numbers[k]);
 }
 
 /* The number that interface `i` has in the description that is about to be replaced, or -1. */
@@ -186,35 +160,25 @@ static int own_number(const struct census *census, const struct identity *identi
 	return name ? name_number(name, identity->interfaces[i].base) : -1;
 }
 
-/* Is `number` another reader's, or one of this device's interfaces before `i`? */
-static int is_taken(const struct census *census, const struct identity *identity, unsigned i,
-	const int *numbers, int number) {
-	const char *base = identity->interfaces[i].base;
-	for (unsigned k = 0; k < i; k++)
-		if (numbers[k] == number && strcmp(identity->interfaces[k].base, base) == 0)
-			return 1;
-	return number_is_used(census, base, number);
-}
-
 /* The number of interface `i`: the one it has, else its own from before, where that is free; else
  * the smallest free one. `numbers`: those of this device's interfaces before it. */
 static int claim(const struct census *census, int dirfd, const char *instance,
 	const struct identity *identity, unsigned i, const int *numbers) {
-	char key[MAX_KEY];
-	memory_key(identity, identity->interfaces[i].number, instance, key, sizeof(key));
-	int remembered = memory_find(dirfd, key);
-	const int first[] = { own_number(census, identity, i), remembered };
+	struct numbers_used used;
+	int wanted[1 + NUMBERS_N_KINDS];
+	wanted[0] = own_number(census, identity, i);
+	numbers_recall(dirfd, instance, identity, i, wanted + 1);
+	used_take(census, identity, i, numbers, &used);
 	int number = -1;
-	for (size_t k = 0; k < 2 && number < 0; k++)
-		if (first[k] >= 0 && !is_taken(census, identity, i, numbers, first[k]))
-			number = first[k];
+	for (size_t k = 0; k < sizeof(wanted) / sizeof(wanted[0]) && number < 0; k++)
+		if (wanted[k] >= 0 && !used_has(&used, wanted[k]))
+			number = wanted[k];
 	for (int n = 0; n <= NAME_MAX_NUMBER && number < 0; n++)
-		if (!is_taken(census, identity, i, numbers, n))
+		if (!used_has(&used, n))
 			number = n;
 	if (number < 0)
 		return -ENOSPC;
-	if (number != remembered)
-		memory_add(dirfd, key, number);
+	numbers_keep(dirfd, instance, identity, i, number);
 	return number;
 }
 
@@ -245,12 +209,93 @@ static uint64_t boottime_s(void) {
 	return (uint64_t)t.tv_sec;
 }
 
-/* Numbers claimed, names made: the description as text. `names` holds the names. */
+/* The names of interface `i`, whose slots begin at `first`, into `d`; `names` holds them. */
+static void readers_add(struct description *d, char (*names)[NAME_MAX_BYTES + 1],
+	const struct identity_interface *interface, unsigned number, unsigned first) {
+	for (unsigned slot = 0; slot < interface->n_slots && d->n_readers < DESCRIPTION_MAX_READERS;
+		slot++) {
+		char *name = names[d->n_readers];
+		name_format(interface->base, number, slot, name);
+		d->readers[d->n_readers++] =
+			(struct description_reader){ .slot = first + slot, .name = name };
+	}
+}
+
+/* Numbers claimed, names made. Slots that are not listed are counted all the same: they have numbers of
+ * their own on the wire. */
+static int readers_make(const struct census *census, int dirfd, const char *instance,
+	const struct identity *identity, char (*names)[NAME_MAX_BYTES + 1], struct description *d) {
+	int numbers[IDENTITY_MAX_INTERFACES];
+	unsigned first = 0;
+	for (unsigned i = 0; i < identity->n_interfaces; i++) {
+		const struct identity_interface *interface = &identity->interfaces[i];
+		if (!interface->ignored) {
+			numbers[i] = claim(census, dirfd, instance, identity, i, numbers);
+			if (numbers[i] < 0)
+				return numbers[i];
+			readers_add(d, names, interface, (unsigned)numbers[i], first);
+		}
+		first += interface->n_slots;
+	}
+	return 0;
+}
+
+/* ---- places in the list ---- */
+
+static uint64_t monotonic_ms(void) {
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* A device that was plugged before the round began (as all are at boot) stands by port, whichever is
+ * registered first, and whenever; all others are counted from behind the last port. */
+static uint64_t place_take(const struct places *places, const struct identity *identity) {
+	uint64_t behind = places->base + DEVICE_MAX_PORT;
+	if (identity->port && identity->plugged_ms && identity->plugged_ms <= places->first_ms)
+		return places->base + identity->port;
+	return (places->last > behind ? places->last : behind) + 1;
+}
+
+/* The place in the list: the one that it has, else one that was not given since boot, unless to this device
+ * in an earlier second of this plugging, which `registered` tells apart. */
+static uint64_t seq_of(const struct census *census, int dirfd, const struct identity *identity) {
+	struct places places;
+	uint64_t now = monotonic_ms();
+	if (census->own.seq)
+		return census->own.seq;
+	places_recall(dirfd, &places);
+	if (census->last_seq > places.last)
+		places.last = census->last_seq;
+	if (!census->n || !places.first_ms || places.first_ms > now) {
+		places.base = places.last;
+		places.first_ms = now;
+	}
+	uint64_t seq = place_take(&places, identity);
+	if (seq > places.last)
+		places.last = seq;
+	places_keep(dirfd, &places);
+	return seq;
+}
+
+/* A place by port may be given again. In the second in which the reader was registered its next life would
+ * be the same to a client: the round is over, and the next place is above all. */
+static void place_leave(int dirfd, const struct description *d) {
+	struct places places;
+	if (d->registered_s != boottime_s())
+		return;
+	places_recall(dirfd, &places);
+	if (d->seq > places.base && d->seq <= places.base + DEVICE_MAX_PORT) {
+		places.first_ms = 0;
+		places_keep(dirfd, &places);
+	}
+}
+
+/* The description as text. */
 static int compose(struct census *census, int dirfd, const char *instance,
 	const struct identity *identity, char *text) {
 	struct description_reader readers[DESCRIPTION_MAX_READERS];
 	char(*names)[NAME_MAX_BYTES + 1] = calloc(DESCRIPTION_MAX_READERS, sizeof(*names));
-	int numbers[IDENTITY_MAX_INTERFACES];
 	struct description d = {
 		.instance = instance,
 		.device = identity->device,
@@ -259,26 +304,13 @@ static int compose(struct census *census, int dirfd, const char *instance,
 		.serial = identity->serial,
 		.driver = identity->driver,
 		.error = identity->error,
-		.seq = census->own.seq ? census->own.seq : census->last_seq + 1,
+		.ignored = identity->ignored[0] ? identity->ignored : NULL,
+		.seq = seq_of(census, dirfd, identity),
 		.registered_s = census->own.seq ? census->own.registered_s : boottime_s(),
 		.readers = readers,
 	};
-	int r = names ? 0 : -ENOMEM;
-	for (unsigned i = 0; r >= 0 && i < identity->n_interfaces; i++) {
-		const struct identity_interface *interface = &identity->interfaces[i];
-		r = numbers[i] = claim(census, dirfd, instance, identity, i, numbers);
-		for (unsigned slot = 0; r >= 0 && slot < interface->n_slots &&
-			d.n_readers < DESCRIPTION_MAX_READERS;
-			slot++) {
-			char *name = names[d.n_readers];
-			name_format(interface->base, (unsigned)numbers[i], slot, name);
-			readers[d.n_readers] =
-				(struct description_reader){ .slot = (unsigned)d.n_readers,
-					.name = name };
-			d.n_readers++;
-		}
-	}
-	if (r >= 0)
+	int r = names ? readers_make(census, dirfd, instance, identity, names, &d) : -ENOMEM;
+	if (r == 0)
 		r = description_format(&d, text, DESCRIPTION_MAX + 1);
 	free(names);
 	return r;
@@ -340,6 +372,17 @@ static void by_path_each(int dirfd, const char *instance, const char *by_path, i
 
 /* ---- both ways ---- */
 
+static void arrival_log(const struct description *d, struct log *log) {
+	const char *name = d->n_readers ? d->readers[0].name : NULL;
+	log->reader = name;
+	if (name)
+		log_line(log, LOG_NOTICE, "%s is here%s%s", name,
+			d->error ? ", but cannot be used: " : "", d->error ? d->error : "");
+	if (d->ignored)
+		log_line(log, LOG_NOTICE, "not listed: %s", d->ignored);
+	log->reader = NULL;
+}
+
 static int add_locked(
 	int dirfd, const char *instance, const struct identity *identity, struct log *log) {
 	struct census census = { 0 };
@@ -355,10 +398,7 @@ static int add_locked(
 		by_path_each(dirfd, instance, identity->by_path, 1);
 	struct description d;
 	if (r == 0 && !census.own.seq && description_read(dirfd, file, &d) == 0) {
-		log->reader = d.readers[0].name;
-		log_line(log, LOG_NOTICE, "%s is here%s%s", d.readers[0].name,
-			d.error ? ", but cannot be used: " : "", d.error ? d.error : "");
-		log->reader = NULL;
+		arrival_log(&d, log);
 		description_done(&d);
 	}
 	census_done(&census);
@@ -377,9 +417,12 @@ static int remove_locked(int dirfd, const char *instance, struct log *log) {
 		return unlinkat(dirfd, file, 0) < 0 ? -errno : 0;
 	by_path_each(dirfd, instance, d.by_path, 0);
 	r = unlinkat(dirfd, file, 0) < 0 ? -errno : 0;
-	log->reader = d.readers[0].name;
-	log_line(log, LOG_NOTICE, "%s is gone", d.readers[0].name);
-	log->reader = NULL;
+	place_leave(dirfd, &d);
+	if (d.n_readers) {
+		log->reader = d.readers[0].name;
+		log_line(log, LOG_NOTICE, "%s is gone", d.readers[0].name);
+		log->reader = NULL;
+	}
 	description_done(&d);
 	return r;
 }

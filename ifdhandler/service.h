@@ -20,6 +20,12 @@ struct service_host {
 	void (*gone)(void *userdata);
 };
 
+/* A slot's state as it was told last. */
+struct service_told {
+	struct message_state state; /* but for the tail */
+	uint8_t atr[WIRE_MAX_ATR];
+};
+
 struct service {
 	struct sd_event *event;
 	struct sd_event_source *flusher;
@@ -32,12 +38,14 @@ struct service {
 	struct slot_host slot_host;
 	struct slot slots[DRIVER_MAX_SLOTS];
 	struct lease leases[DRIVER_MAX_SLOTS];
-	uint32_t dispatching; /* slots whose queue is being looked through */
+	struct service_told told[DRIVER_MAX_SLOTS]; /* to watches: all see the same */
+	uint32_t dispatching;                       /* slots whose queue is being looked through */
 	unsigned n_slots;
 	struct session *sessions;
 	unsigned n_sessions;
-	unsigned n_users; /* sessions that keep the handler up */
-	int dirty;        /* some session has states to be sent */
+	unsigned n_users;  /* sessions that keep the handler up */
+	unsigned n_asking; /* sessions whose WATCH waits for first states */
+	int dirty;         /* some session has states to be sent */
 	enum status trouble;
 	char detail[256]; /* the driver's words about it */
 };
@@ -54,8 +62,10 @@ void service_done(struct service *service);
 /* All event counters begin at `counter` (after a start that was not the plug). */
 void service_set_counter(struct service *service, uint16_t counter);
 
-/* A slot's state is different for all who see it (`lock_only`: for its card connections only). */
+/* A slot's state may be different for all who see it (`lock_only`: for its card connections only). */
 void service_publish(struct service *service, unsigned slot, int lock_only);
+/* Is `state` what was told already? Remembers it if not. */
+int service_told(struct service_told *told, const struct message_state *state);
 /* Sends what has been published. Before every reply; the event loop does it otherwise. */
 void service_flush(struct service *service);
 
@@ -71,6 +81,9 @@ int service_known(const struct service *service);
 
 /* Counts users up or down. */
 void service_use(struct service *service, int change);
+
+/* Is `slot` one that registration has left out of the list? Its driver is not listened to. */
+int service_is_ignored(const struct service *service, unsigned slot);
 
 /* The name that applications know for `slot`. Never NULL. */
 const char *service_name(const struct service *service, unsigned slot);

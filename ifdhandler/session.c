@@ -75,6 +75,7 @@ static void session_free(struct session *s) {
 	if (s->next)
 		s->next->prev = s->prev;
 	service->n_sessions--;
+	service->n_asking -= s->request.type == MESSAGE_WATCH;
 	if (s->counted)
 		service_use(service, -1);
 	sd_event_source_disable_unref(s->patience);
@@ -174,20 +175,6 @@ int session_mark(struct session *s, unsigned slot, int lock_only) {
 	return 1;
 }
 
-/* Is this state of a card connection what the client was told last? Remembers it if not. */
-static int state_is_old(struct session *s, const struct message_state *state) {
-	const struct message_state *last = &s->last;
-	if (last->presence == state->presence && last->flags == state->flags &&
-		last->status == state->status && last->counter == state->counter &&
-		last->protocol == state->protocol && last->event == state->event &&
-		last->tail_len == state->tail_len &&
-		memcmp(s->last_atr, state->tail, state->tail_len) == 0)
-		return 1;
-	s->last = *state;
-	memcpy(s->last_atr, state->tail, state->tail_len);
-	return 0;
-}
-
 /* Takes the slots whose states are to be sent: none where the client knows them already. */
 static uint32_t states_take(struct session *s) {
 	uint32_t slots = s->dirty;
@@ -196,7 +183,7 @@ static uint32_t states_take(struct session *s) {
 	if (!slots || s->state != SESSION_CARD)
 		return slots;
 	session_get_state(s, s->slot, &state);
-	return state_is_old(s, &state) ? 0 : slots;
+	return service_told(&s->told, &state) ? 0 : slots;
 }
 
 void session_flush(struct session *s) {
@@ -211,6 +198,8 @@ void session_flush(struct session *s) {
 
 void session_send(struct session *s, const struct message_reply *reply) {
 	uint16_t serial = s->request.serial;
+	const struct message_reply *said = s->request.silent ? NULL : reply;
+	s->service->n_asking -= s->request.type == MESSAGE_WATCH;
 	s->request = (struct session_request){ 0 };
 	s->expired = 0;
 	s->patience = sd_event_source_disable_unref(s->patience);
@@ -220,7 +209,7 @@ void session_send(struct session *s, const struct message_reply *reply) {
 	s->replying = 1;
 	service_flush(s->service);
 	s->replying = 0;
-	s->peer->reply(s->peer->userdata, serial, reply, states_take(s));
+	s->peer->reply(s->peer->userdata, serial, said, states_take(s));
 	use_update(s);
 }
 
@@ -253,7 +242,8 @@ static int hello(struct session *s, const struct frame *frame) {
 		return -EBADMSG;
 	if (m.version < 1)
 		return -EPROTONOSUPPORT;
-	struct message_welcome welcome = { .version = WIRE_VERSION,
+	s->version = m.version < WIRE_VERSION ? m.version : WIRE_VERSION;
+	struct message_welcome welcome = { .version = s->version,
 		.n_slots = (uint16_t)s->service->n_slots };
 	char *text = NULL;
 	s->flags = m.flags & HELLO_FLAGS;
@@ -315,6 +305,8 @@ int session_frame(struct session *s, const struct frame *frame) {
 		return 0;
 	}
 	if (frame->type == MESSAGE_WATCH) {
+		s->first_told = 0;
+		s->service->n_asking++;
 		session_try_watch(s);
 	} else {
 		/* Behind those who wait already; the queue is looked through from its head. */

@@ -14,7 +14,8 @@ enum session_state { SESSION_NEW, SESSION_PARKED, SESSION_WATCH, SESSION_CARD };
 struct session_peer {
 	void *userdata;
 	void (*welcome)(void *userdata, uint16_t serial, const struct message_welcome *welcome);
-	/* States of `slots` go first, then the reply; then the next request may be read. */
+	/* States of `slots` go first, then the reply (NULL: none is wanted); then the next request may be
+	 * read. */
 	void (*reply)(
 		void *userdata, uint16_t serial, const struct message_reply *reply, uint32_t slots);
 	/* States of `slots` (a mask) are to be sent: session_get_state gives them. */
@@ -25,8 +26,7 @@ struct session_peer {
 struct session_client {
 	pid_t pid;
 	uid_t uid;
-	char program[16]; /* TASK_COMM_LEN of the kernel */
-	int admin;        /* root, or the handler's own user */
+	int admin; /* root, or the handler's own user */
 };
 
 /* The request under way. Its data lies in the connection's buffer until the reply. */
@@ -34,6 +34,7 @@ struct session_request {
 	uint16_t type; /* 0 = none */
 	uint16_t serial;
 	uint8_t share, how; /* initialization or disposition */
+	uint8_t silent;     /* no reply is wanted */
 	uint32_t number;    /* protocols, protocol, code or tag */
 	struct driver_bytes data;
 };
@@ -49,7 +50,9 @@ struct session {
 	unsigned event; /* EVENT_… that was not acknowledged */
 	int raw;        /* this connection speaks raw, whatever the others negotiated */
 	uint16_t flags; /* of HELLO */
-	uint32_t dirty; /* slots whose state is to be sent */
+	uint16_t version;
+	uint32_t dirty;      /* slots whose state is to be sent */
+	uint32_t first_told; /* of a WATCH: slots whose first state was */
 	struct session_request request;
 	int counted;   /* as a user of the reader: anything but parked and at rest */
 	int running;   /* an operation of the slot is under way for it */
@@ -59,10 +62,9 @@ struct session {
 	size_t data_size;
 	int expired; /* the wait for a first state is over */
 	struct sd_event_source *patience;
-	uint64_t since_usec;       /* CLOCK_MONOTONIC of the connection */
-	uint64_t locked_usec;      /* … of the first transaction that is open */
-	struct message_state last; /* state that was sent last to a card connection */
-	uint8_t last_atr[WIRE_MAX_ATR];
+	uint64_t since_usec;      /* CLOCK_MONOTONIC of the connection */
+	uint64_t locked_usec;     /* … of the first transaction that is open */
+	struct service_told told; /* to a card connection */
 };
 
 /* Makes a session for a connection whose access was granted. NULL when out of memory. */

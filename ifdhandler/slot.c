@@ -227,6 +227,9 @@ void slot_presence(struct slot *slot, int present, int swapped) {
 	int looked = slot->looking;
 	slot->in = present;
 	slot->looking = 0;
+	if (recovering && slot->shaken)
+		slot->host->lost(slot->host->userdata, slot, present ? EVENT_RESET : EVENT_REMOVED);
+	slot->shaken = 0;
 	if (slot->busy) {
 		/* A card that is being powered up for the first time is in, though not yet shown. */
 		slot->moved |= (had || slot->arriving) != present || swapped;
@@ -251,16 +254,15 @@ void slot_presence(struct slot *slot, int present, int swapped) {
 }
 
 void slot_trouble(struct slot *slot, enum status why) {
-	int had = slot_has_card(slot);
 	if (slot->presence == PRESENCE_UNKNOWN && slot->status == why && !slot->looking)
 		return;
+	/* Told when the trouble is over: until then the reader is what programs hear of. */
+	slot->shaken |= slot_has_card(slot);
 	card_forget(slot);
 	slot->presence = PRESENCE_UNKNOWN;
 	slot->status = why;
 	slot->moved = 0;
 	slot->looking = 0;
-	if (had)
-		slot->host->lost(slot->host->userdata, slot, EVENT_RESET);
 	slot->host->changed(slot->host->userdata, slot);
 }
 
@@ -277,16 +279,35 @@ int slot_is_known(const struct slot *slot) {
 
 static void negotiate_next(struct slot *slot);
 
+/* What the card speaks when nobody chooses: the protocol of TA2, else the first one offered. */
+static uint32_t protocol_default(const struct slot *slot) {
+	struct atr atr;
+	if (atr_parse(slot->atr, slot->atr_len, &atr) < 0)
+		return PROTOCOL_T0;
+	return (atr.specific ? atr.specific_t : atr.first_t) == 1 ? PROTOCOL_T1 : PROTOCOL_T0;
+}
+
+static void protocol_settled(struct slot *slot, uint32_t protocol) {
+	slot->protocol = protocol;
+	slot->host->changed(slot->host->userdata, slot);
+	op_end(slot, &(struct driver_result){ .protocol = protocol });
+}
+
 static void on_protocol(void *userdata, const struct driver_result *result) {
 	struct slot *slot = userdata;
-	if (result->status == STATUS_OK) {
-		slot->protocol = slot->wanted;
-		slot->host->changed(slot->host->userdata, slot);
-		op_end(slot, &(struct driver_result){ .protocol = slot->protocol });
-	} else if (result->status == STATUS_PROTO_MISMATCH && slot->mask) {
+	enum status status = result->status;
+	if (status == STATUS_OK) {
+		protocol_settled(slot, slot->wanted);
+	} else if (status == STATUS_UNSUPPORTED) {
+		protocol_settled(slot, protocol_default(slot));
+	} else if (status == STATUS_PROTO_MISMATCH && slot->mask) {
+		slot->refused = 1;
 		negotiate_next(slot);
 	} else {
-		op_end(slot, &(struct driver_result){ .status = result->status });
+		/* A card with which the reader can do neither of its protocols is of no use in it. */
+		if (status == STATUS_PROTO_MISMATCH && slot->refused)
+			status = STATUS_CARD_UNRESPONSIVE;
+		op_end(slot, &(struct driver_result){ .status = status });
 	}
 }
 
@@ -320,6 +341,7 @@ void slot_negotiate(struct slot *slot, uint32_t mask, driver_done_fn done, void 
 	}
 	op_begin(slot, done, userdata);
 	slot->mask = mask;
+	slot->refused = 0;
 	negotiate_next(slot);
 }
 

@@ -40,11 +40,13 @@ struct slot {
 
 	int busy;        /* an operation is under way */
 	int used;        /* somebody is connected */
+	int shaken;      /* trouble took the card's state from its users, who are told afterwards */
 	int looking;     /* nobody watched for a while: what is known may be out of date */
 	int arriving;    /* the operation is the first power-up of a card that came */
 	int moved;       /* the driver told of a movement during the operation */
 	uint32_t mask;   /* protocols still to try in a negotiation */
 	uint32_t wanted; /* the one being tried */
+	int refused;     /* one was tried already, and the reader cannot do it */
 	driver_done_fn done;
 	void *done_userdata;
 	struct sd_event_source *grace;
@@ -84,7 +86,8 @@ void slot_power_on(struct slot *slot, enum driver_reset how, driver_done_fn done
 /* Takes the power away at a client's wish. */
 void slot_power_off(struct slot *slot, driver_done_fn done, void *userdata);
 /* Settles on one protocol of `mask` (0x1000 counts as any): the one in force, else T=1, else T=0, of
- * those that the ATR offers. Result: the protocol. PROTO_MISMATCH or CARD_UNRESPONSIVE else. */
+ * those that the ATR offers. A reader that lets nobody choose settles on the card's first one. Result:
+ * the protocol. PROTO_MISMATCH or CARD_UNRESPONSIVE else. */
 void slot_negotiate(struct slot *slot, uint32_t mask, driver_done_fn done, void *userdata);
 void slot_transmit(struct slot *slot, uint32_t protocol, const struct driver_bytes *apdu,
 	driver_done_fn done, void *userdata);

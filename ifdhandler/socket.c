@@ -16,45 +16,38 @@
 #include <systemd/sd-event.h>
 #include <unistd.h>
 
+#include "ifdhandler/program.h"
+
 enum {
 	REFUSAL_LOG_USEC = 60 * 1000000, /* a refused user who tries on is one line a minute */
+	REFUSAL_LOG_MAX = 10, /* and several who take turns are no more than so many. Chosen */
 	ACCEPT_PAUSE_USEC = 1000000, /* chosen: without descriptors or memory a try each second */
 };
-
-/* The program's name as it was when it connected: what an administrator looks for. */
-static void client_program(pid_t pid, char *name, size_t size) {
-	char path[32];
-	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, name, size - 1);
-	if (fd >= 0)
-		close(fd);
-	name[n > 0 ? n : 0] = 0;
-	for (char *p = name; *p; p++)
-		if (*p < ' ' || *p > '~') /* also what only some terminals take for control */
-			*p = *p == '\n' && !p[1] ? 0 : '?';
-	if (!name[0])
-		snprintf(name, size, "?");
-}
 
 static void refusal_log(struct socket *s, const struct session_client *client, const char *reason) {
 	uint64_t now = 0;
 	(void)sd_event_now(s->service->event, CLOCK_MONOTONIC, &now);
-	if (s->refusal_usec && s->refusal_uid == client->uid &&
-		now - s->refusal_usec < REFUSAL_LOG_USEC)
+	if (!s->refusal_usec || now - s->refusal_usec >= REFUSAL_LOG_USEC) {
+		s->refusal_usec = now;
+		s->n_refusals = 0;
+	}
+	if (s->n_refusals && (s->refusal_uid == client->uid || s->n_refusals == REFUSAL_LOG_MAX))
 		return;
-	s->refusal_usec = now;
+	s->n_refusals++;
+	char program[PROGRAM_NAME_SIZE];
 	s->refusal_uid = client->uid;
+	program_name(client->pid, program);
 	log_line(s->service->log, LOG_NOTICE, "%s: refused %s (pid %d): %s",
-		service_name(s->service, 0), client->program, (int)client->pid, reason);
+		service_name(s->service, 0), program, (int)client->pid, reason);
 }
 
 /* Does nobody go without because of this one more? A sentence if so. */
 static const char *limit_text(const struct socket *s, const struct session_client *client) {
-	if (s->connections.n >= SOCKET_MAX_CONNECTIONS)
+	unsigned kept = client->admin ? 0 : SOCKET_KEPT;
+	if (s->connections.n >= SOCKET_MAX_CONNECTIONS - kept)
 		return "this reader has 2048 connections";
 	if (!client->admin && connection_count(&s->connections, client->uid) >= SOCKET_MAX_PER_USER)
-		return "this user has 640 connections to this reader";
+		return "this user has 1024 connections to this reader";
 	return NULL;
 }
 
@@ -69,7 +62,6 @@ static void client_accept(struct socket *s, int fd) {
 	}
 	struct session_client client = { .pid = cred.pid, .uid = cred.uid };
 	client.admin = cred.uid == 0 || cred.uid == geteuid();
-	client_program(cred.pid, client.program, sizeof(client.program));
 	if (!access_check(s->access, fd, cred.uid, cred.gid, reason, sizeof(reason))) {
 		refusal_log(s, &client, reason);
 		connection_refuse(fd, STATUS_REFUSED, reason);
@@ -117,8 +109,7 @@ static void on_freed(void *userdata) {
 		(void)sd_event_source_set_enabled(s->source, SD_EVENT_ON);
 }
 
-int socket_start(
-	struct socket *socket, int fd, struct service *service, const struct access *access) {
+int socket_start(struct socket *socket, int fd, struct service *service, struct access *access) {
 	*socket = (struct socket){ .service = service, .access = access, .fd = fd };
 	socket->connections =
 		(struct connections){ .service = service, .freed = on_freed, .userdata = socket };

@@ -6,7 +6,7 @@ set -eu
 
 BUILD="build-essential pkg-config autoconf libusb-1.0-0-dev libsystemd-dev libudev-dev"
 DEMO="opensc pcsc-tools"
-TESTS="python3 python3-pyscard libcmocka-dev umockdev libumockdev-dev libcacard-dev clang libclang-rt-dev clang-format
+TESTS="python3 python3-pyscard libcmocka-dev umockdev libumockdev-dev libcacard-dev pcscd libpcsclite-dev clang libclang-rt-dev clang-format
 	gcc-multilib valgrind strace openssl groff-base mandoc procps $(sed "s/#.*//" "$(dirname "$0")/system/packages")"
 
 want="$BUILD $DEMO"

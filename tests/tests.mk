@@ -67,27 +67,69 @@ model: $(MODEL_PROGRAMS)
 
 # ---- levels ----
 
-.PHONY: check-unit check-process check check-style check-sanitized check-system test demo bench fuzz
+.PHONY: check-unit check-process check-threads check check-style check-sanitized check-system test demo bench fuzz
 .SECONDARY:
 
 RUN = tests/run.py
 SUFFIX = $(if $(SANITIZE), ($(SANITIZE)))
-# Programs of the process level in C: pcsc-* share pcsc.c, the others stand alone.
-PROCESS_PROGRAMS = $(patsubst tests/process/%.c,$(T)/%,$(filter-out tests/process/pcsc.c,$(wildcard tests/process/*.c)))
-PROCESS_TESTS = $(wildcard tests/process/*.sh)
+# Programs of the process level in C.
+PROCESS_PROGRAMS = $(patsubst tests/process/%.c,$(T)/%,$(wildcard tests/process/*.c))
+# The longest first.
+PROCESS_TESTS = tests/conformance/run.sh tests/conformance/peer.sh $(wildcard tests/process/*.sh) tests/bench/smoke.sh
 
-$(filter $(T)/pcsc-%,$(PROCESS_PROGRAMS)): $(B)/obj/tests/process/pcsc.o
 # library-* are linked with the library as any program is.
 $(filter $(T)/library-%,$(PROCESS_PROGRAMS)): $(B)/libpcsclite.so.1
 $(PROCESS_PROGRAMS): $(T)/%: $(B)/obj/tests/process/%.o
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o %.so.1,$^) -ldl -lpthread
 
+# The conformance tests (tests/conformance/README): one program for any stack, one that stands alone, and the handler with one more driver.
+CONFORMANCE_ALONE = $(addprefix tests/conformance/,abi.c driver-script.c ifd-instant.c ifd-script.c pcscd-host.c)
+CONFORMANCE = $(filter-out $(CONFORMANCE_ALONE),$(wildcard tests/conformance/*.c))
+CONFORMANCE_PROGRAMS = $(T)/conformance $(T)/abi $(T)/ifdhandler-script
+
+$(T)/conformance: $(call OBJ,$(CONFORMANCE))
+$(T)/abi: $(call OBJ,tests/conformance/abi.c)
+$(T)/conformance $(T)/abi:
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) -ldl -lpthread
+
+# Its table of drivers comes before the archive that has the other.
+$(T)/ifdhandler-script: $(B)/obj/ifdhandler/main.o $(B)/obj/tests/conformance/driver-script.o $(B)/libhandler.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(HARDENING) -pie $(ALL_LDFLAGS) -o $@ $^ $(HANDLER_LIBS)
+
+# The distribution's pcscd beside us: its drivers, where there are headers for them (libpcsclite-dev), and its devices. They share
+# processes with programs that have no sanitizer.
+PEER_CFLAGS := $(shell pkg-config --cflags-only-I libpcsclite 2>/dev/null)
+PEER_PROGRAMS = $(if $(PEER_CFLAGS),$(T)/ifd-instant.so $(T)/ifd-script.so)
+ifeq ($(have_umockdev),yes)
+PEER_PROGRAMS += $(T)/pcscd-host
+endif
+
+$(T)/ifd-%.so: tests/conformance/ifd-%.c tests/conformance/script.h tests/bench/instant.h
+	@mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -I. $(call SYSTEM_HEADERS,$(PEER_CFLAGS)) $(MODEL_CFLAGS) -shared -fPIC -o $@ $< -lpthread
+
+$(T)/pcscd-host: tests/conformance/pcscd-host.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -I. -Iclient $(call SYSTEM_HEADERS,$(UMOCKDEV_CFLAGS)) $(MODEL_CFLAGS) -o $@ $< $(UMOCKDEV_LIBS) -ldl
+
+# What `make bench` measures with (tests/bench/README). The handler is the product but for the driver `virtual`: the object
+# comes before the archive that has the other.
+BENCH_PROGRAMS = $(T)/bench $(T)/ifdhandler-instant
+$(T)/bench: $(call OBJ,$(filter-out %/driver-instant.c,$(wildcard tests/bench/*.c)))
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ -ldl
+$(T)/ifdhandler-instant: $(B)/obj/ifdhandler/main.o $(B)/obj/tests/bench/driver-instant.o $(B)/libhandler.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(HARDENING) -pie $(ALL_LDFLAGS) -o $@ $^ $(HANDLER_LIBS)
+
 check-unit: $(UNIT_TESTS) $(M)/test-card $(M)/test-reader
 	@mkdir -p build
 	$(RUN) "unit$(SUFFIX)" $(SUMMARY) $(UNIT_TESTS) $(M)/test-card $(M)/test-reader
 
-check-process: all model $(PROCESS_PROGRAMS)
+check-process: all model $(PROCESS_PROGRAMS) $(CONFORMANCE_PROGRAMS) $(PEER_PROGRAMS) $(BENCH_PROGRAMS)
 	@mkdir -p build
 	B=$(B) SANITIZE=$(SANITIZE) $(RUN) "process$(SUFFIX)" $(SUMMARY) $(PROCESS_TESTS)
 
@@ -103,6 +145,21 @@ check: all
 
 check-sanitized:
 	-@$(MAKE) --no-print-directory -k SANITIZE=address,undefined check-unit check-process
+	-@$(MAKE) --no-print-directory check-threads
+
+# The library with the thread sanitizer; the handlers, one thread each, are those of the common build. setarch: the
+# sanitizer's shadow has no room for all that a kernel may randomise.
+THREAD_TESTS = $(addprefix build-thread/tests/test-,threads watch list connect card descriptor)
+ifeq ($(SANITIZE),thread)
+$(T)/run-threads: $(THREAD_TESTS) $(T)/client-threads $(T)/conformance $(B)/libpcsclite.so.1
+	@ln -sf ../build/ifdhandler ../build/reader-ctl $(B)/
+	@ln -sf ../../build/tests/ifdhandler-script $(T)/ifdhandler-script
+	B=$(B) SANITIZE=$(SANITIZE) TEST_TIMEOUT=600 setarch -R $(RUN) "threads ($(SANITIZE))" $(SUMMARY) $(THREAD_TESTS) tests/process/client-threads.sh \
+		tests/conformance/run.sh
+endif
+
+check-threads: build/ifdhandler build/reader-ctl build/tests/ifdhandler-script
+	@$(MAKE) --no-print-directory SANITIZE=thread build-thread/tests/run-threads
 
 # Container and VM; needs root for a Debian tree and its mounts.
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo -n)
@@ -128,12 +185,9 @@ demo:
 	@$(MAKE) --no-print-directory all
 	tests/demo.sh build
 
-bench: all $(T)/bench
-	tests/bench/bench.sh $(B)
-
-$(T)/bench: $(B)/obj/tests/bench/bench.o
-	@mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< -ldl
+# BENCH_FLAGS=--help says what may be chosen.
+bench: all $(BENCH_PROGRAMS) $(filter %/ifd-instant.so,$(PEER_PROGRAMS))
+	tests/bench/bench.py $(BENCH_FLAGS) $(B)
 
 # ---- fuzzing: FUZZ_SECONDS for each target, two at a time ----
 

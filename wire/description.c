@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A description is lines of key=value, the first of them `version=1`; `reader=SLOT NAME` occurs once
- * for every slot. Values run to the end of the line and hold no control characters, so there is
+ * for every slot that is listed. Values run to the end of the line and hold no control characters, so there is
  * nothing to escape. A table names the plain keys once for both directions.
  */
 #include "wire/description.h"
@@ -25,6 +25,7 @@ static const struct text_key {
 	{ "serial", offsetof(struct description, serial) },
 	{ "driver", offsetof(struct description, driver) },
 	{ "error", offsetof(struct description, error) },
+	{ "ignored", offsetof(struct description, ignored) },
 };
 
 static const struct number_key {
@@ -109,7 +110,7 @@ static int text_parse(struct description *d) {
 		if (r < 0)
 			return r;
 	}
-	return d->n_readers ? 0 : -EBADMSG;
+	return d->n_readers || d->ignored ? 0 : -EBADMSG;
 }
 
 int description_parse(const char *text, size_t len, struct description *ret_description) {

@@ -29,7 +29,8 @@ struct description {
 	const char *serial;
 	const char *driver;    /* "ccid" */
 	const char *error;     /* why the device cannot be used */
-	uint64_t seq;          /* order of registration: readers are listed by it */
+	const char *ignored;   /* why slots of it, or all, are not listed */
+	uint64_t seq;          /* place in the list: readers are listed by it */
 	uint64_t registered_s; /* CLOCK_BOOTTIME at registration, in seconds */
 	struct description_reader *readers;
 	size_t n_readers;
@@ -37,7 +38,7 @@ struct description {
 
 /* Parses `len` bytes of text (copied). Unknown keys are ignored, so that old programs read new
  * descriptions. 0; -EBADMSG (no text of this kind, another major version, control characters, no
- * reader, too many, a name or slot that is out of bounds); -ENOMEM. */
+ * reader and no reason for that, too many, a name or slot that is out of bounds); -ENOMEM. */
 int description_parse(const char *text, size_t len, struct description *ret_description);
 
 /* Reads and parses file `name` in directory `dirfd`: a regular file of at most DESCRIPTION_MAX bytes,

@@ -9,12 +9,13 @@
 
 enum {
 	WIRE_MAGIC = 0x48444649, /* "IFDH" as it lies in the frame */
-	WIRE_VERSION = 1,
-	WIRE_MAX_DATA = 65548, /* 4 + 3 + 65536 + 3 + 2: the longest APDU that PC/SC carries */
-	WIRE_MAX_ATTRIB = 264, /* MAX_BUFFER_SIZE of PC/SC */
-	WIRE_MAX_ATR = 33,     /* ISO/IEC 7816-3 8.2.1 */
-	WIRE_MAX_TEXT = 65536, /* descriptions, reasons; chosen: 32 slots of 2 KiB */
-	WIRE_MAX_SLOTS = 256,  /* a slot number is one byte */
+	WIRE_VERSION = 2,
+	WIRE_VERSION_SILENT = 2, /* since then: DISPOSITION_SILENT */
+	WIRE_MAX_DATA = 65548,   /* 4 + 3 + 65536 + 3 + 2: the longest APDU that PC/SC carries */
+	WIRE_MAX_ATTRIB = 264,   /* MAX_BUFFER_SIZE of PC/SC */
+	WIRE_MAX_ATR = 33,       /* ISO/IEC 7816-3 8.2.1 */
+	WIRE_MAX_TEXT = 65536,   /* descriptions, reasons; chosen: 32 slots of 2 KiB */
+	WIRE_MAX_SLOTS = 256,    /* a slot number is one byte */
 };
 
 /* The numbers of the messages. */
@@ -69,6 +70,7 @@ enum {
 	DISPOSITION_RESET = 1,
 	DISPOSITION_UNPOWER = 2,
 	DISPOSITION_EJECT = 3,
+	DISPOSITION_SILENT = 4, /* of END: as LEAVE, and no REPLY */
 
 	PRESENCE_UNKNOWN = 0, /* `status` says why: starting, or the reader's trouble */
 	PRESENCE_ABSENT = 1,

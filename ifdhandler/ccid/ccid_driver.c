@@ -201,6 +201,8 @@ static void driver_free(struct driver *driver) {
 	}
 	sd_event_source_disable_unref(driver->timer);
 	free(driver->slots);
+	free(driver->notices);
+	free(driver->rates);
 	free(driver);
 }
 
@@ -217,7 +219,9 @@ int ccid_driver_init(const struct driver_config *config, struct sd_event *event,
 	driver->ops = ops;
 	driver->trouble = STATUS_STARTING;
 	quirk_parse(config->quirks, &driver->quirks);
-	int r = ccid_open(driver);
+	driver->notices = malloc(CCID_MAX_INTERFACES * CCID_MAX_NOTICE);
+	driver->rates = malloc(CCID_MAX_INTERFACES * sizeof(*driver->rates));
+	int r = driver->notices && driver->rates ? ccid_open(driver) : -ENOMEM;
 	if (r < 0) {
 		driver_free(driver);
 		return r;

@@ -27,6 +27,8 @@ enum {
 	/* GET_DATA_RATES: tables of up to 255 entries (bNumDataRatesSupported). */
 	CCID_MAX_RATES = 255,
 	CCID_RATES_USEC = 1000000,
+	/* wMaxPacketSize is at most 2047 with its upper bits cut. */
+	CCID_MAX_NOTICE = 2048,
 };
 
 /* The next thing to do with the answer to a slot's command; reply NULL: `error` says why. */
@@ -86,7 +88,7 @@ struct ccid_bell {
 	struct sd_event_source *retry;
 	unsigned n_errors; /* in a row */
 	int polled;        /* no endpoint, or it does not work: slots are asked */
-	uint8_t buf[2048]; /* wMaxPacketSize is at most 2047 with its upper bits cut */
+	uint8_t *buf;      /* CCID_MAX_NOTICE bytes */
 };
 
 enum ccid_phase {
@@ -117,7 +119,10 @@ struct driver {
 	struct ccid_slot *slots;
 	unsigned n_made; /* slots allocated, with the first descriptors that could be used */
 	struct ccid_bell bells[CCID_MAX_INTERFACES];
-	struct ccid_rates rates[CCID_MAX_INTERFACES];
+	/* For CCID_MAX_INTERFACES interfaces. Not cleared: what interfaces that are there use is memory, the rest
+	 * (46 KiB of 48, mostly) is none. */
+	uint8_t *notices;
+	struct ccid_rates *rates; /* as told when the device was opened */
 
 	/* Opening. */
 	struct sd_event_source *timer; /* next try, or a step of opening that lasts too long */

@@ -257,6 +257,7 @@ void ccid_presence_start(struct driver *driver) {
 		bell->driver = driver;
 		bell->interface = &driver->desc.interfaces[i];
 		bell->first_slot = slot;
+		bell->buf = driver->notices + i * CCID_MAX_NOTICE;
 		slot += bell->interface->n_slots;
 		start_bell(bell);
 	}

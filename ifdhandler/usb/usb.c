@@ -62,7 +62,7 @@ struct usb {
 	int is_gone;
 	int is_closing;
 	size_t n_descriptors;
-	uint8_t descriptors[MAX_DESCRIPTORS];
+	uint8_t *descriptors;
 };
 
 static int error_of(int libusb_error) {
@@ -192,6 +192,9 @@ static void to_little_endian(uint8_t *device, size_t len) {
 }
 
 static int read_descriptors(struct usb *usb) {
+	usb->descriptors = malloc(MAX_DESCRIPTORS);
+	if (!usb->descriptors)
+		return -ENOMEM;
 	if (lseek(usb->fd, 0, SEEK_SET) < 0)
 		return -errno;
 	while (usb->n_descriptors < MAX_DESCRIPTORS) {
@@ -206,6 +209,10 @@ static int read_descriptors(struct usb *usb) {
 		usb->n_descriptors += (size_t)n;
 	}
 	to_little_endian(usb->descriptors, usb->n_descriptors);
+	/* They stay as long as the device: a few hundred bytes mostly. */
+	uint8_t *exact = realloc(usb->descriptors, usb->n_descriptors + 1);
+	if (exact)
+		usb->descriptors = exact;
 	return 0;
 }
 
@@ -291,6 +298,7 @@ static void usb_close(struct usb *usb) {
 		libusb_exit(usb->context);
 	if (usb->fd >= 0)
 		(void)close(usb->fd);
+	free(usb->descriptors);
 	if (clean)
 		free(usb);
 }

@@ -9,8 +9,8 @@
  * taken out. A second program is turned away while a first is connected. Commands and answers are
  * wiped as soon as they have passed.
  *
- * No operation ends within the call that starts it: results that are known at once are told from
- * the event loop, so a queue of thousand commands is no recursion.
+ * What needs no answer of a program ends within the call that starts it: the builtin card's commands, and
+ * whatever is known without a card.
  */
 #include "ifdhandler/virtual/virtual.h"
 
@@ -56,10 +56,9 @@ enum {
 
 enum phase {
 	PHASE_IDLE,
-	PHASE_OFF,     /* waits until it is written: it has no answer */
-	PHASE_ATR,     /* waits for the ATR */
-	PHASE_ANSWER,  /* waits for a response APDU */
-	PHASE_DECIDED, /* `result`, or the builtin card with `command`, is told next */
+	PHASE_OFF,    /* waits until it is written: it has no answer */
+	PHASE_ATR,    /* waits for the ATR */
+	PHASE_ANSWER, /* waits for a response APDU */
 };
 
 struct driver {
@@ -75,16 +74,16 @@ struct driver {
 	const char *dropped;          /* why we disconnected the last one, or NULL */
 
 	sd_event *event; /* borrowed */
-	sd_event_source *start, *finish, *pause;
+	sd_event_source *start, *pause;
 	sd_event_source *accept[VIRTUAL_MAX_LISTENERS];
 
 	enum phase phase; /* of the one operation under way */
 	driver_done_fn done;
 	void *userdata;
-	struct driver_result result;
-	struct driver_bytes command; /* for the builtin card */
 
-	uint8_t answer[BUILTIN_CARD_MAX_ANSWER];
+	/* Of the builtin card, BUILTIN_CARD_MAX_ANSWER bytes. Not cleared: only what answers have
+	 * reached is memory. */
+	uint8_t *answer;
 };
 
 static void begin(struct driver *d, enum phase phase, driver_done_fn done, void *userdata) {
@@ -92,8 +91,6 @@ static void begin(struct driver *d, enum phase phase, driver_done_fn done, void 
 	d->phase = phase;
 	d->done = done;
 	d->userdata = userdata;
-	d->result = (struct driver_result){ .status = STATUS_OK };
-	d->command = (struct driver_bytes){ 0 };
 }
 
 /* Ends the operation under way; the next one may begin before this returns. */
@@ -102,39 +99,16 @@ static void complete(struct driver *d, const struct driver_result *result) {
 	assert(d->phase != PHASE_IDLE);
 	d->phase = PHASE_IDLE;
 	d->done = NULL;
-	sd_event_source_set_enabled(d->finish, SD_EVENT_OFF);
 	done(d->userdata, result);
 }
 
-/* The operation's result is known: it is told in the next turn of the loop. */
-static void decide(struct driver *d, const struct driver_result *result) {
-	d->phase = PHASE_DECIDED;
-	d->result = *result;
-	sd_event_source_set_enabled(d->finish, SD_EVENT_ONESHOT);
-}
-
-static void decide_at_once(
-	struct driver *d, const struct driver_result *result, driver_done_fn done, void *userdata) {
-	begin(d, PHASE_DECIDED, done, userdata);
-	decide(d, result);
-}
-
-static int on_finish(sd_event_source *source, void *userdata) {
-	(void)source;
-	struct driver *d = userdata;
-	if (d->phase != PHASE_DECIDED)
-		return 0;
-	struct driver_result result = d->result;
-	size_t len = 0;
-	if (d->builtin && d->command.data) {
-		len = builtin_card_apdu(
-			d->builtin, d->command.data, d->command.len, d->answer, sizeof(d->answer));
-		result.data = d->answer;
-		result.len = len;
-	}
-	complete(d, &result);
+/* The builtin card needs no time. */
+static void builtin_transmit(
+	struct driver *d, const struct driver_bytes *apdu, driver_done_fn done, void *userdata) {
+	size_t len = builtin_card_apdu(
+		d->builtin, apdu->data, apdu->len, d->answer, BUILTIN_CARD_MAX_ANSWER);
+	done(userdata, &(struct driver_result){ .data = d->answer, .len = len });
 	explicit_bzero(d->answer, len);
-	return 0;
 }
 
 /* Takes the card out: `status` for the operation under way, `why` for people (NULL: it went by
@@ -144,11 +118,8 @@ static void drop(struct driver *d, enum status status, const char *why) {
 	d->program = NULL;
 	d->powered = 0;
 	d->dropped = why;
-	struct driver_result result = { .status = status };
-	if (d->phase == PHASE_DECIDED)
-		result = d->result;
 	if (d->phase != PHASE_IDLE)
-		complete(d, &result);
+		complete(d, &(struct driver_result){ .status = status });
 	d->host.presence(d->host.userdata, 0, 0, 0);
 }
 
@@ -230,10 +201,6 @@ static int on_start(sd_event_source *source, void *userdata) {
 static int add_sources(struct driver *d) {
 	int r = sd_event_add_defer(d->event, &d->start, on_start, d);
 	if (r >= 0)
-		r = sd_event_add_defer(d->event, &d->finish, on_finish, d);
-	if (r >= 0)
-		r = sd_event_source_set_enabled(d->finish, SD_EVENT_OFF);
-	if (r >= 0)
 		r = sd_event_add_time_relative(
 			d->event, &d->pause, CLOCK_MONOTONIC, 0, 0, on_pause_over, d);
 	if (r >= 0)
@@ -273,15 +240,20 @@ static void virtual_free(struct driver *d) {
 	if (d->phase != PHASE_IDLE)
 		complete(d, &(struct driver_result){ .status = STATUS_READER_GONE });
 	sd_event_source_unref(d->start);
-	sd_event_source_unref(d->finish);
 	sd_event_source_unref(d->pause);
 	for (unsigned i = 0; i < VIRTUAL_MAX_LISTENERS; i++)
 		sd_event_source_unref(d->accept[i]);
 	card_program_free(d->program);
 	virtual_listen_close(&d->listen);
 	builtin_card_free(d->builtin);
+	free(d->answer);
 	explicit_bzero(d, sizeof(*d));
 	free(d);
+}
+
+static int builtin_init(struct driver *d) {
+	d->answer = malloc(BUILTIN_CARD_MAX_ANSWER);
+	return d->answer ? builtin_card_new(&d->builtin) : -ENOMEM;
 }
 
 static int virtual_init(const struct driver_config *config, struct sd_event *event,
@@ -296,7 +268,7 @@ static int virtual_init(const struct driver_config *config, struct sd_event *eve
 	d->event = event;
 	d->host = *host;
 	d->timeout_us = parse_timeout(config->quirks);
-	int r = builtin ? builtin_card_new(&d->builtin)
+	int r = builtin ? builtin_init(d)
 			: virtual_listen_open(&d->listen, config->card, config->card_fd);
 	if (r >= 0)
 		r = add_sources(d);
@@ -306,6 +278,11 @@ static int virtual_init(const struct driver_config *config, struct sd_event *eve
 	}
 	*ret_driver = d;
 	return 0;
+}
+
+static unsigned virtual_card_slots(const char *card) {
+	(void)card;
+	return 1;
 }
 
 static unsigned virtual_n_slots(const struct driver *d) {
@@ -318,15 +295,13 @@ static void virtual_power_on(struct driver *d, unsigned slot, enum driver_reset 
 	if (d->builtin) {
 		builtin_card_reset(d->builtin);
 		d->powered = 1;
-		decide_at_once(d,
+		done(userdata,
 			&(struct driver_result){
-				.data = builtin_card_atr, .len = BUILTIN_CARD_ATR_LEN },
-			done, userdata);
+				.data = builtin_card_atr, .len = BUILTIN_CARD_ATR_LEN });
 		return;
 	}
 	if (!d->program) {
-		decide_at_once(
-			d, &(struct driver_result){ .status = STATUS_NO_CARD }, done, userdata);
+		done(userdata, &(struct driver_result){ .status = STATUS_NO_CARD });
 		return;
 	}
 	uint64_t usec = VIRTUAL_POWER_TIMEOUT_S * UINT64_C(1000000);
@@ -351,7 +326,7 @@ static void virtual_power_off(
 	if (d->builtin)
 		builtin_card_reset(d->builtin);
 	if (!d->program) {
-		decide_at_once(d, &(struct driver_result){ .status = STATUS_OK }, done, userdata);
+		done(userdata, &(struct driver_result){ .status = STATUS_OK });
 		return;
 	}
 	struct bytes_writer w = card_program_question(d->program);
@@ -369,7 +344,7 @@ static void virtual_set_protocol(
 		result = (struct driver_result){ .status = STATUS_PROTO_MISMATCH };
 	else if (!d->builtin && !d->program)
 		result = (struct driver_result){ .status = STATUS_NO_CARD };
-	decide_at_once(d, &result, done, userdata);
+	done(userdata, &result);
 }
 
 static void virtual_transmit(struct driver *d, unsigned slot, uint32_t protocol,
@@ -384,10 +359,12 @@ static void virtual_transmit(struct driver *d, unsigned slot, uint32_t protocol,
 		status = STATUS_INVALID;
 	else if (apdu->len > VPCD_MAX_PAYLOAD)
 		status = STATUS_TOO_LONG;
-	if (status != STATUS_OK || d->builtin) {
-		decide_at_once(d, &(struct driver_result){ .status = status }, done, userdata);
-		if (status == STATUS_OK)
-			d->command = *apdu;
+	if (status != STATUS_OK) {
+		done(userdata, &(struct driver_result){ .status = status });
+		return;
+	}
+	if (d->builtin) {
+		builtin_transmit(d, apdu, done, userdata);
 		return;
 	}
 	struct bytes_writer w = card_program_question(d->program);
@@ -420,9 +397,9 @@ static enum status virtual_known(
 /* Nothing is asked of the card's program: virtual_known knows all there is. */
 static void virtual_control(struct driver *d, unsigned slot, uint32_t code,
 	const struct driver_bytes *in, driver_done_fn done, void *userdata) {
-	(void)slot, (void)code, (void)in;
+	(void)d, (void)slot, (void)code, (void)in;
 	struct driver_result result = { .status = STATUS_UNSUPPORTED };
-	decide_at_once(d, &result, done, userdata);
+	done(userdata, &result);
 }
 
 static enum status give_text(const char *text, uint8_t *buf, size_t *ret_len) {
@@ -481,6 +458,7 @@ static size_t virtual_describe(const struct driver *d, unsigned slot, char *buf,
 
 const struct driver_ops driver_virtual = {
 	.name = "virtual",
+	.card_slots = virtual_card_slots,
 	.init = virtual_init,
 	.free = virtual_free,
 	.n_slots = virtual_n_slots,

@@ -5,6 +5,7 @@
 
 #include "client/channel.h"
 #include "client/clock.h"
+#include "client/descriptor.h"
 
 enum {
 	MAX_BYTES = 100000, /* below what a socket holds without a reader */
@@ -19,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	int fds[2];
 	if (size > MAX_BYTES || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
 		return 0;
-	channel.fd = fds[0];
+	channel.fd = descriptor_own(fds[0]);
 	channel.serial = size ? data[0] : 0;
 	size_t half = size / 2; /* in two pieces: frames are cut somewhere */
 	if (send(fds[1], data, half, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)half)

@@ -92,6 +92,9 @@ def unloaded():
     if not ok(status == 0 and len(lines) == 2, "the library is loaded, used and unloaded a hundred times", status, said):
         return
     same(lines[1].split(",")[0], lines[0].split(",")[0], "no descriptor is left")
+    status, said_live = output(path, LIBRARY, "20", "live", limit=60)
+    ok(status == 0, "unloaded with a context, a watch and a card that nobody has released: the program goes on", status, said_live)
+    ok(said_live.rstrip().endswith(" 0 of the library"), "and the library is gone", said_live)
     if SANITIZED:
         skip("no mapping is left", "a sanitizer keeps memory of its own")
         return

@@ -9,8 +9,10 @@ MEMORY = {"mmap", "munmap", "mremap", "mprotect", "madvise", "brk", "futex", "rt
 SENDS = {"sendmsg", "sendto", "write", "writev", "connect", "socket"}
 # What each call may ask for; a round trip is one of each.
 ROUND_TRIP = ["sendmsg", "recvfrom"]
-# Has the list of readers changed (inotify)? A number for the new handle.
-ASIDE = {"read", "getrandom"}
+# The end of an open transaction: has anything happened meanwhile? If not it is sent; there is no answer.
+AHEAD = ["recvfrom", "sendmsg"]
+# Has the list of readers changed (inotify)? A number for the new handle. Is the descriptor still the library's?
+ASIDE = {"read", "getrandom", "fcntl"}
 # Calls that look at what has arrived: they may receive without waiting, and ask whether the list is still good.
 SILENT = {"SCardStatus", "SCardListReaders", "SCardGetStatusChange"}
 
@@ -48,6 +50,10 @@ for name, runs in seen.items():
             ok(all("MSG_DONTWAIT" in line for line in lines if line.startswith("recv")), f"{name} waits for nothing",
                *lines)
             ok(len(lines) <= 5, f"{name} asks the kernel for little", *lines)
+        elif name == "SCardEndTransaction":
+            words = [word for word in words if word not in ASIDE]
+            same(words, AHEAD, f"{name} waits for nothing (time {i + 1})", *lines)
+            ok(any("MSG_DONTWAIT" in line for line in lines), f"{name} looks at what has arrived (time {i + 1})", *lines)
         else:
             words = [word for word in words if word not in ASIDE]
             same(words, ROUND_TRIP, f"{name} is one send and one receive (time {i + 1})", *lines)

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * library-dlopen LIBRARY N: a program that loads the library, uses the first reader and unloads it again, N times.
+ * library-dlopen LIBRARY N [live]: a program that loads the library, uses the first reader and unloads it again, N times;
+ * `live`: with the context, the watch and the card as they are. Then it forks: the child loads the library, too.
  * Says how many descriptors and mappings it had after the third time and after the last.
  */
 #include <dirent.h>
 #include <dlfcn.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "client/winscard.h"
 
@@ -37,7 +41,7 @@ static void find(void *library, struct functions *f) {
 	*(void **)&f->change = need(dlsym(library, "SCardGetStatusChange"));
 }
 
-static LONG use(const struct functions *f) {
+static LONG use(const struct functions *f, bool live) {
 	SCARDCONTEXT context;
 	SCARDHANDLE card;
 	char readers[4096];
@@ -51,6 +55,8 @@ static LONG use(const struct functions *f) {
 	if (rv == SCARD_S_SUCCESS)
 		rv = f->connect(
 			context, readers, SCARD_SHARE_SHARED, SCARD_PROTOCOL_ANY, &card, &protocol);
+	if (live)
+		return rv;
 	if (rv == SCARD_S_SUCCESS)
 		rv = f->disconnect(card, SCARD_LEAVE_CARD);
 	return rv == SCARD_S_SUCCESS ? f->release(context) : rv;
@@ -81,15 +87,32 @@ static int count_mappings(const char *library, int *ret_named) {
 	return n;
 }
 
+/* Loads, uses and unloads the library. */
+static LONG round_trip(const char *path, bool live) {
+	struct functions f;
+	void *library = need(dlopen(path, RTLD_NOW | RTLD_LOCAL));
+	find(library, &f);
+	LONG rv = use(&f, live);
+	dlclose(library);
+	return rv;
+}
+
+/* The same in a forked child, which inherits what was left. */
+static int in_child(const char *path) {
+	int status = -1;
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(round_trip(path, false) == SCARD_S_SUCCESS ? 0 : 1);
+	waitpid(pid, &status, 0);
+	return status;
+}
+
 int main(int argc, char **argv) {
-	long n = argc == 3 ? strtol(argv[2], NULL, 10) : 0;
+	long n = argc >= 3 ? strtol(argv[2], NULL, 10) : 0;
+	bool live = argc > 3 && strcmp(argv[3], "live") == 0;
 	for (long i = 1; i <= n; i++) {
-		struct functions f;
 		int named;
-		void *library = need(dlopen(argv[1], RTLD_NOW | RTLD_LOCAL));
-		find(library, &f);
-		LONG rv = use(&f);
-		dlclose(library);
+		LONG rv = round_trip(argv[1], live);
 		if (rv != SCARD_S_SUCCESS) {
 			printf("round %ld: %#lx\n", i, (unsigned long)rv);
 			return 1;
@@ -100,5 +123,5 @@ int main(int argc, char **argv) {
 				count_descriptors(), mappings, named);
 		}
 	}
-	return 0;
+	return live ? in_child(argv[1]) : 0;
 }

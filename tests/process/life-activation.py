@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The part of life-activation.sh that plays systemd."""
 import random
-import select
 import shutil
 
 from process import *
@@ -10,56 +9,6 @@ STARTS = 200
 CLIENTS = 3  # at the same time
 IDLERS, ROUNDS = 20, 8
 SELECT_MF = bytes.fromhex("00A40000023F00")
-
-
-class Unit:
-    """A socket that listens all the time, and its handler, started when somebody comes."""
-
-    def __init__(self, instance):
-        self.instance = instance
-        self.command = [os.path.join(B, "ifdhandler"), "--driver", "virtual", "--card", "builtin", "--idle", "1", instance]
-        self.log = os.path.join(DIR, instance + ".log")
-        self.pid = None
-        self.statuses = []
-        self.ended = False
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.bind(os.path.join(RUN, instance + ".sock"))
-        os.chmod(self.socket.getsockname(), 0o666)
-        self.socket.listen(128)
-        status, said = output(*self.command[:-3], "--register", instance)
-        if status != 0:
-            bail(f"--register {instance}: {said}")
-        with open(os.path.join(RUN, instance + ".reader"), encoding="utf-8") as file:
-            self.name = [line for line in file if line.startswith("reader=")][0].split(" ", 1)[1].rstrip("\n")
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
-
-    def _run(self):
-        environment = dict(os.environ, LISTEN_FDS="1")
-        while not self.ended:
-            if not select.select([self.socket], [], [], 0.2)[0]:
-                continue
-            self.pid = os.posix_spawn("/bin/sh", ["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", *self.command], environment,
-                                      file_actions=[(os.POSIX_SPAWN_OPEN, 1, self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
-                                                    (os.POSIX_SPAWN_DUP2, 1, 2),
-                                                    (os.POSIX_SPAWN_DUP2, self.socket.fileno(), 3)])
-            self.statuses.append(os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]))
-            self.pid = None
-
-    def terminate(self):
-        """Stops the handler; does not wait until it has ended."""
-        pid = self.pid
-        if pid:
-            os.kill(pid, signal.SIGTERM)
-
-    def close(self):
-        """No more starts; the last one ends for idleness."""
-        self.ended = True
-        self.thread.join(10)
-
-    def said(self):
-        with open(self.log, encoding="utf-8", errors="replace") as log:
-            return log.read()[-4000:]
 
 
 def use(context, name):

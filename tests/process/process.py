@@ -8,6 +8,7 @@ when it ends, however it does. Every wait has a limit.
 import atexit
 import ctypes
 import os
+import select
 import shutil
 import signal
 import socket
@@ -285,6 +286,60 @@ class Handler:
     @property
     def name(self):
         return self.names[0]
+
+
+# ---- a socket unit ----
+
+
+class Unit:
+    """As systemd does it: a socket that listens all the time, and its handler, a virtual reader, started when somebody
+    comes."""
+
+    def __init__(self, instance, program=os.path.join(B, "ifdhandler"), idle=1):
+        self.instance = instance
+        self.command = [program, "--driver", "virtual", "--card", "builtin", "--idle", str(idle), instance]
+        self.log = os.path.join(DIR, instance + ".log")
+        self.pid = None
+        self.statuses = []
+        self.ended = False
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(os.path.join(RUN, instance + ".sock"))
+        os.chmod(self.socket.getsockname(), 0o666)
+        self.socket.listen(128)
+        status, said = output(*self.command[:-3], "--register", instance)
+        if status != 0:
+            bail(f"--register {instance}: {said}")
+        with open(os.path.join(RUN, instance + ".reader"), encoding="utf-8") as file:
+            self.name = [line for line in file if line.startswith("reader=")][0].split(" ", 1)[1].rstrip("\n")
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        environment = dict(os.environ, LISTEN_FDS="1")
+        while not self.ended:
+            if not select.select([self.socket], [], [], 0.2)[0]:
+                continue
+            self.pid = os.posix_spawn("/bin/sh", ["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", *self.command], environment,
+                                      file_actions=[(os.POSIX_SPAWN_OPEN, 1, self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                                                    (os.POSIX_SPAWN_DUP2, 1, 2),
+                                                    (os.POSIX_SPAWN_DUP2, self.socket.fileno(), 3)])
+            self.statuses.append(os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]))
+            self.pid = None
+
+    def terminate(self):
+        """Stops the handler; does not wait until it has ended."""
+        pid = self.pid
+        if pid:
+            os.kill(pid, signal.SIGTERM)
+
+    def close(self):
+        """No more starts; the last one ends for idleness."""
+        self.ended = True
+        self.thread.join(10)
+
+    def said(self):
+        with open(self.log, encoding="utf-8", errors="replace") as log:
+            return log.read()[-4000:]
 
 
 # ---- the library ----

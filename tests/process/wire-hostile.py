@@ -2,6 +2,7 @@
 """The part of wire-hostile.sh that speaks the protocol (wire/PROTOCOL.md)."""
 import random
 import resource
+import select
 
 from process import *
 
@@ -182,7 +183,7 @@ def tolerated():
     """What must not matter."""
     with Peer(hello(version=99, flags=0xFF0C)) as peer:
         got = peer.next()
-        ok(got and got[0] == WELCOME and struct.unpack_from("<HH", got[2]) == (1, 1), "a newer client gets version 1", got)
+        ok(got and got[0] == WELCOME and struct.unpack_from("<HH", got[2]) == (2, 1), "a newer client gets version 2", got)
         peer.send(connect(reserved=0xFFFF))
         same(peer.reply(2)[0], OK, "reserved fields and unknown flags are not looked at")
     for what, request in (("slot 7", connect(slot=7)), ("share mode 9", connect(share=9)), ("no protocol", connect(protocols=0))):
@@ -281,6 +282,38 @@ def never_read():
     watch.socket.close()
 
 
+class Unread:
+    """A client with more answers under way than it has room for, and one with more states: neither ever reads."""
+
+    def __init__(self):
+        self.handler = Handler("unread", "--driver", "virtual", "--card", "builtin")
+        self.card = Peer(hello(), connect(), path=self.handler.path)
+        self.watch = Peer(hello(), frame(WATCH, 2), path=self.handler.path)
+        self.card.reply(2)
+        self.watch.reply(2)
+        self.card.socket.setblocking(False)
+        try:
+            while True:
+                self.card.socket.send(transmit(SELECT_MF) * 50)
+        except BlockingIOError:
+            pass
+        self.since = time.monotonic()
+
+    @staticmethod
+    def is_closed(peer):
+        poll = select.poll()
+        poll.register(peer.socket, select.POLLHUP)
+        return bool(poll.poll(0))
+
+    def end(self):
+        early = self.is_closed(self.card)
+        outcome = call(Context().connect, self.handler.name)
+        ok(outcome.value and outcome.took < 2, "a client that does not read its answers is nobody else's trouble", outcome)
+        took = wait_for(lambda: self.is_closed(self.card) and time.monotonic() - self.since, 40)
+        ok(not early and took and took > 29, "it is dropped after 30 s", early, took)
+        ok(not self.is_closed(self.watch), "one that does not read its states is not")
+
+
 def half_closed():
     with Peer(hello(), connect(), transmit(SELECT_MF)) as peer:
         peer.socket.shutdown(socket.SHUT_WR)
@@ -370,6 +403,7 @@ lazy = {
     "the header of a long frame": Peer(struct.pack("<IHH", MAX_BODY, HELLO, 1)),
 }
 half = Peer(hello(), connect()[:10])
+unread = Unread()
 usable("four clients that have said nothing, or half")
 garbage()
 malformed()
@@ -385,6 +419,7 @@ for what, peer in lazy.items():
     took = time.monotonic() - opened
     ok(end != "still open" and took > 9, f"{what}: closed after 10 s", end, took)
 ok(time.monotonic() - opened < 60, "none of them stays")
+unread.end()
 half.send(connect()[10:])
 same(half.reply(2)[0], OK, "half a request is waited for: its other half makes it one")
 usable("at the end")

@@ -81,7 +81,7 @@ static void fake_set_protocol(
 	struct driver *d, unsigned slot, uint32_t protocol, driver_done_fn done, void *userdata) {
 	(void)slot;
 	int t1 = protocol == PROTOCOL_T1;
-	enum status status = t1 && d->no_t1 ? STATUS_PROTO_MISMATCH : STATUS_OK;
+	enum status status = (t1 ? d->no_t1 : d->no_t0) ? STATUS_PROTO_MISMATCH : STATUS_OK;
 	begin(d, t1 ? '1' : '0', &(struct driver_result){ .status = status }, done, userdata);
 }
 

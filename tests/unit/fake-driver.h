@@ -13,7 +13,8 @@ struct driver {
 	int mute;    /* power-up finds a mute card */
 	int stale;   /* watch says that what was told may be out of date */
 	int watched; /* what watch was told last */
-	int no_t1;   /* set_protocol refuses T=1 */
+	int no_t0;   /* set_protocol refuses T=0 */
+	int no_t1;   /* … T=1 */
 	uint8_t atr[DRIVER_MAX_ATR];
 	size_t atr_len;
 	/* the operation that waits */

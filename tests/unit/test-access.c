@@ -15,10 +15,10 @@ static char reason[256];
 
 /* A rule that lets in members of GROUP; nobody sits at its seat. */
 static struct access grouped(void) {
-	return (struct access){ .group = GROUP, .seat = "seat-of-nobody" };
+	return (struct access){ .group = GROUP, .seat.name = "seat-of-nobody" };
 }
 
-static int check(const struct access *access, int fd, uid_t uid, gid_t gid) {
+static int check(struct access *access, int fd, uid_t uid, gid_t gid) {
 	memset(reason, 0, sizeof(reason));
 	return access_check(access, fd, uid, gid, reason, sizeof(reason));
 }
@@ -37,7 +37,9 @@ static int peer_with_groups(const gid_t *groups, size_t n) {
 
 static void root_may(void **state) {
 	(void)state;
-	struct access access = { .own_only = 1, .own_uid = 1000, .group = (gid_t)-1, .seat = "x" };
+	struct access access = {
+		.own_only = 1, .own_uid = 1000, .group = (gid_t)-1, .seat.name = "x"
+	};
 	assert_int_equal(check(&access, -1, 0, 0), 1);
 	access.own_only = 0;
 	assert_int_equal(check(&access, -1, 0, 0), 1);
@@ -105,7 +107,7 @@ static void what_cannot_be_found_out_is_no(void **state) {
 	(void)state;
 	struct access access = grouped();
 	assert_int_equal(check(&access, -1, NOBODY, NOBODY), 0);
-	access.seat = "../seat0";
+	access.seat.name = "../seat0";
 	assert_int_equal(check(&access, -1, NOBODY, NOBODY), 0);
 }
 
@@ -127,11 +129,11 @@ static void the_standing_rule(void **state) {
 	gid_t gid = group ? group->gr_gid : (gid_t)-1;
 	access_init(&access, 0, NULL);
 	assert_int_equal(access.group, gid);
-	assert_string_equal(access.seat, "seat0");
+	assert_string_equal(access.seat.name, "seat0");
 	assert_int_equal(access.own_uid, geteuid());
 	access_init(&access, 1, "seat1");
 	assert_true(access.own_only);
-	assert_string_equal(access.seat, "seat1");
+	assert_string_equal(access.seat.name, "seat1");
 }
 
 int main(void) {

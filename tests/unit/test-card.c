@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The library's functions on a handle: parameters, sizes, what is told from what was pushed. */
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "client/reader.h"
 #include "client-fixture.h"
@@ -181,6 +182,62 @@ static void test_status_bits(void **state) {
 	assert_int_equal(fake_count(f->handler, MESSAGE_SYNC), 1);
 }
 
+/* Keeps the newest state back until it is asked anything, as a handler does when too much is unread. */
+static void serve_late(struct fake_peer *peer) {
+	struct frame frame;
+	while (fake_read(peer, &frame)) {
+		if (frame.type == MESSAGE_HELLO) {
+			fake_welcome(peer, frame.serial, NULL);
+			continue;
+		}
+		if (frame.type == MESSAGE_GET_ATTRIB)
+			peer->handler->state.event = EVENT_RESET;
+		fake_state(peer);
+		fake_reply(peer, frame.serial, STATUS_OK, 1);
+	}
+}
+
+/* Whoever has not looked for long is not told old news; whoever looks often asks nobody. */
+static void test_status_after_a_heap(void **state) {
+	struct fixture *f = *state;
+	start(f, serve_late);
+	assert_int_equal(connect_shared(f), SCARD_S_SUCCESS);
+	for (uint16_t i = 0; i < 100; i++) {
+		fake_change(f->handler, PRESENCE_PRESENT, STATE_POWERED, i);
+		assert_int_equal(status(f), SCARD_S_SUCCESS);
+	}
+	assert_int_equal(fake_count(f->handler, MESSAGE_GET_ATTRIB), 0);
+	for (uint16_t i = 0; i < 50; i++)
+		fake_change(f->handler, PRESENCE_PRESENT, STATE_POWERED, i);
+	assert_int_equal(status(f), SCARD_W_RESET_CARD);
+	assert_int_equal(status(f), SCARD_W_RESET_CARD);
+	assert_int_equal(fake_count(f->handler, MESSAGE_GET_ATTRIB), 1);
+}
+
+/* The handler dies over the question. */
+static void serve_until_asked(struct fake_peer *peer) {
+	struct frame frame;
+	while (fake_read(peer, &frame) && frame.type != MESSAGE_GET_ATTRIB) {
+		if (frame.type == MESSAGE_HELLO) {
+			fake_welcome(peer, frame.serial, NULL);
+			continue;
+		}
+		fake_state(peer);
+		fake_reply(peer, frame.serial, STATUS_OK, 1);
+	}
+}
+
+static void test_death_behind_a_heap(void **state) {
+	struct fixture *f = *state;
+	start(f, serve_until_asked);
+	assert_int_equal(connect_shared(f), SCARD_S_SUCCESS);
+	for (uint16_t i = 0; i < 50; i++)
+		fake_change(f->handler, PRESENCE_PRESENT, STATE_POWERED, i);
+	assert_int_equal(status(f), SCARD_W_RESET_CARD);
+	assert_int_equal(reconnect(f), SCARD_S_SUCCESS);
+	assert_int_equal(status(f), SCARD_S_SUCCESS);
+}
+
 /* PCSC-157, PCSC-158, PCSC-160 */
 static void test_attributes(void **state) {
 	struct fixture *f = *state;
@@ -205,9 +262,48 @@ static void test_attributes(void **state) {
 	assert_int_equal(SCardGetAttrib(f->card, SCARD_ATTR_DEVICE_SYSTEM_NAME_A, value, &n),
 		SCARD_E_INSUFFICIENT_BUFFER);
 	assert_int_equal(n, sizeof(READER));
-	fake_change(f->handler, PRESENCE_PRESENT, STATE_LOCKED_ELSEWHERE, 0);
-	assert_int_equal(SCardGetAttrib(f->card, SCARD_ATTR_DEVICE_SYSTEM_NAME_A, NULL, &n),
-		SCARD_E_SHARING_VIOLATION);
+	assert_int_equal(fake_count(f->handler, MESSAGE_GET_ATTRIB), 0);
+}
+
+static atomic_bool locked;
+
+/* Refuses what does not wait for a lock while there is one; it may be given back without a word. */
+static void serve_locked(struct fake_peer *peer) {
+	struct frame frame;
+	while (fake_read(peer, &frame)) {
+		if (frame.type == MESSAGE_HELLO) {
+			fake_welcome(peer, frame.serial, NULL);
+			continue;
+		}
+		bool refused = frame.type == MESSAGE_GET_ATTRIB || frame.type == MESSAGE_SYNC;
+		if (frame.type == MESSAGE_CONNECT)
+			fake_state(peer);
+		fake_reply(peer, frame.serial, refused && locked ? STATUS_SHARING : STATUS_OK, 1);
+	}
+}
+
+static LONG friendly_name(struct fixture *f) {
+	BYTE value[300];
+	DWORD n = sizeof(value);
+	return SCardGetAttrib(f->card, SCARD_ATTR_DEVICE_FRIENDLY_NAME_A, value, &n);
+}
+
+/* That the card is locked was pushed; that it is free again the handler has not even read yet. Only it knows. */
+static void test_lock_given_back(void **state) {
+	struct fixture *f = *state;
+	setenv("PCSCLITE_NO_BLOCKING", "1", 1);
+	SCardReleaseContext(f->context);
+	SCardEstablishContext(0, NULL, NULL, &f->context);
+	unsetenv("PCSCLITE_NO_BLOCKING");
+	start(f, serve_locked);
+	f->handler->state.flags |= STATE_LOCKED_ELSEWHERE;
+	assert_int_equal(connect_shared(f), SCARD_S_SUCCESS);
+	locked = true;
+	assert_int_equal(friendly_name(f), SCARD_E_SHARING_VIOLATION);
+	assert_int_equal(status(f), SCARD_E_SHARING_VIOLATION);
+	locked = false;
+	assert_int_equal(friendly_name(f), SCARD_S_SUCCESS);
+	assert_int_equal(status(f), SCARD_S_SUCCESS);
 }
 
 /* PCSC-153, PCSC-154 */
@@ -272,7 +368,10 @@ int main(void) {
 		CASE(test_transmit_sizes),
 		CASE(test_status),
 		CASE(test_status_bits),
+		CASE_BARE(test_status_after_a_heap),
+		CASE_BARE(test_death_behind_a_heap),
 		CASE(test_attributes),
+		CASE_BARE(test_lock_given_back),
 		CASE(test_control),
 		CASE(test_disconnect),
 		CASE(test_many_threads_connect),

@@ -8,6 +8,7 @@
 
 #include "client/channel.h"
 #include "client/clock.h"
+#include "client/descriptor.h"
 #include "test.h"
 #include "wire/status.h"
 
@@ -21,7 +22,7 @@ static int setup(void **state) {
 	int fds[2];
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 	p->channel = CHANNEL_CLOSED;
-	p->channel.fd = fds[0];
+	p->channel.fd = descriptor_own(fds[0]);
 	p->peer = fds[1];
 	*state = p;
 	return 0;
@@ -122,6 +123,21 @@ static void test_longest_answer(void **state) {
 	channel_wipe(&p->channel);
 	for (size_t i = 0; i < p->channel.start; i++)
 		assert_int_equal(p->channel.buf[i], 0);
+}
+
+/* A heap of states is told from a few. */
+static void test_heap(void **state) {
+	struct pair *p = *state;
+	uint8_t room[1024];
+	for (unsigned n = 0; n <= CHANNEL_HEAP + 1; n++) {
+		struct bytes_writer w = bytes_writer(room, sizeof(room));
+		if (n == 0)
+			put_welcome(&w, 1);
+		for (unsigned i = 0; i < n; i++)
+			put_state(&w, 0, (uint16_t)(n + i));
+		push(p, &w);
+		assert_int_equal(channel_drain(&p->channel), n >= CHANNEL_HEAP);
+	}
 }
 
 /* The command goes out in one piece behind its fields, not copied. */
@@ -271,6 +287,7 @@ int main(void) {
 		CASE(test_states_before_reply),
 		CASE(test_one_byte_at_a_time),
 		CASE(test_longest_answer),
+		CASE(test_heap),
 		CASE(test_send_tail),
 		CASE(test_end_without_bye),
 		CASE(test_bye_before_request),

@@ -1,6 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* Connections that are kept, tried again, lost, inherited by a child, or waited on. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
+#include <semaphore.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include "client-fixture.h"
 
@@ -18,6 +30,47 @@ static void test_parked(void **state) {
 	assert_int_equal(connect_shared(f), SCARD_S_SUCCESS);
 	assert_int_equal(transmit(f), SCARD_S_SUCCESS);
 	assert_int_equal(fake_connections(f->handler), 1);
+}
+
+static unsigned count_descriptors(void) {
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned n = 0;
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+/* A program that goes through many readers is not left with a descriptor for each: the last 16 are kept. */
+static void test_parked_is_bounded(void **state) {
+	struct fixture *f = *state;
+	enum { N = 20, KEPT = 16 };
+	struct fake_handler *handlers[N];
+	char names[N][32], instance[16];
+	for (unsigned i = 0; i < N; i++) {
+		snprintf(instance, sizeof(instance), "002-%03u", i);
+		snprintf(names[i], sizeof(names[i]), "Many %02u 00", i);
+		handlers[i] = fake_handler_start(instance, NULL, NULL);
+		fake_register(instance, names[i], i + 2);
+	}
+	unsigned before = count_descriptors();
+	for (unsigned i = 0; i < 2 * N; i++) {
+		assert_int_equal(
+			SCardConnect(f->context, names[i % N], 2, 3, &f->card, &f->protocol),
+			SCARD_S_SUCCESS);
+		assert_int_equal(SCardDisconnect(f->card, SCARD_LEAVE_CARD), SCARD_S_SUCCESS);
+	}
+	/* in turn none of 20 is among the last 16: each round is 20 connections, of which the handlers keep their ends */
+	assert_in_range(count_descriptors(), before + 2 * N, before + 2 * N + KEPT + 1);
+	for (unsigned i = N; i-- > N - KEPT;) {
+		assert_int_equal(SCardConnect(f->context, names[i], 2, 3, &f->card, &f->protocol),
+			SCARD_S_SUCCESS);
+		assert_int_equal(fake_connections(handlers[i]), 2);
+		assert_int_equal(SCardDisconnect(f->card, SCARD_LEAVE_CARD), SCARD_S_SUCCESS);
+	}
+	SCardReleaseContext(f->context);
+	for (unsigned i = 0; i < N; i++)
+		fake_handler_stop(handlers[i]);
 }
 
 static void serve_fourth(struct fake_peer *peer) {
@@ -104,6 +157,39 @@ static void test_handler_dies(void **state) {
 	assert_int_equal(reconnect(f), SCARD_E_READER_UNAVAILABLE);
 	assert_int_equal(transmit(f), SCARD_W_RESET_CARD);
 	assert_int_equal(SCardDisconnect(f->card, SCARD_RESET_CARD), SCARD_S_SUCCESS);
+}
+
+/* Ends all connections, as a program does that closes descriptors which are not its own. */
+static void end_connections(struct fixture *f) {
+	pthread_mutex_lock(&f->handler->lock);
+	for (size_t i = 0; i < FAKE_MAX_PEERS; i++)
+		if (f->handler->peers[i].used)
+			shutdown(f->handler->peers[i].fd, SHUT_RDWR);
+	pthread_mutex_unlock(&f->handler->lock);
+}
+
+/* A connection that is lost is no reset of the card: the program itself may have closed it. */
+static void test_reset_over_another_connection(void **state) {
+	struct fixture *f = *state;
+	end_connections(f);
+	assert_int_equal(reconnect(f), SCARD_S_SUCCESS);
+	assert_int_equal(fake_count(f->handler, MESSAGE_RECONNECT), 0);
+	for (DWORD how = SCARD_RESET_CARD; how <= SCARD_UNPOWER_CARD; how++) {
+		end_connections(f);
+		assert_int_equal(SCardReconnect(f->card, SCARD_SHARE_SHARED, SCARD_PROTOCOL_ANY,
+					 how, &f->protocol),
+			SCARD_S_SUCCESS);
+		assert_int_equal(f->protocol, 1);
+		assert_int_equal(fake_count(f->handler, MESSAGE_RECONNECT), how);
+	}
+	for (DWORD how = SCARD_LEAVE_CARD; how <= SCARD_EJECT_CARD; how++) {
+		unsigned n = fake_count(f->handler, MESSAGE_DISCONNECT);
+		bool acts = how == SCARD_RESET_CARD || how == SCARD_UNPOWER_CARD;
+		end_connections(f);
+		assert_int_equal(SCardDisconnect(f->card, how), SCARD_S_SUCCESS);
+		assert_int_equal(fake_count(f->handler, MESSAGE_DISCONNECT), n + acts);
+		assert_int_equal(connect_shared(f), SCARD_S_SUCCESS);
+	}
 }
 
 static void serve_until_transmit(struct fake_peer *peer) {
@@ -201,6 +287,51 @@ static void test_fork(void **state) {
 	assert_int_equal(SCardIsValidContext(f->context), SCARD_S_SUCCESS);
 }
 
+/* From now on the sandbox of this process refuses F_SETSIG. */
+static int forbid_setsig(void) {
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fcntl, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, F_SETSIG, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = N_OF(filter), .filter = filter };
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -1;
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+static int in_sandbox(struct fixture *f) {
+	SCARD_READERSTATE e = { .szReader = READER };
+	if (forbid_setsig() < 0)
+		return 0; /* there is no such sandbox here */
+	if (fcntl(0, F_SETSIG, 0) == 0)
+		return 10;
+	int r = in_child(f);
+	if (r)
+		return r;
+	if (SCardEstablishContext(0, NULL, NULL, &f->context) != SCARD_S_SUCCESS)
+		return 11;
+	if (SCardGetStatusChange(f->context, 2000, &e, 1) != SCARD_S_SUCCESS ||
+		!(e.dwEventState & SCARD_STATE_PRESENT))
+		return 12;
+	SCardReleaseContext(f->context);
+	return 0;
+}
+
+/* Descriptors cannot be marked as the library's: it does without. */
+static void test_sandbox(void **state) {
+	struct fixture *f = *state;
+	int result;
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(in_sandbox(f));
+	assert_int_equal(waitpid(pid, &result, 0), pid);
+	assert_int_equal(result, 0);
+}
+
 static void *fork_storm_run(void *arg) {
 	struct fixture *f = arg;
 	for (int i = 0; i < 2000; i++)
@@ -283,21 +414,103 @@ static void test_wait_within_context(void **state) {
 	assert_int_equal(b.rv, SCARD_S_SUCCESS);
 }
 
+static sem_t hang_over;
+
+/* Greets and connects the first two, then hangs: the first one's requests are read, the other's not even that. */
+static void serve_then_hang(struct fake_peer *peer) {
+	struct frame frame;
+	for (int i = 0; i < 2 && peer->nth < 2 && fake_read(peer, &frame); i++) {
+		if (frame.type == MESSAGE_HELLO)
+			fake_welcome(peer, frame.serial, NULL);
+		else
+			fake_reply(peer, frame.serial, STATUS_OK, 1);
+	}
+	if (peer->nth == 1)
+		sem_wait(&hang_over);
+	while (fake_read(peer, &frame))
+		;
+}
+
+/* A call on a handle, and how long it took. */
+struct timed_call {
+	pthread_t thread;
+	struct fixture fixture;
+	LONG (*function)(struct fixture *f);
+	LONG rv;
+	int64_t ms;
+};
+
+static void *timed_call_run(void *arg) {
+	struct timed_call *c = arg;
+	int64_t start_ms = clock_ms();
+	c->rv = c->function(&c->fixture);
+	c->ms = clock_ms() - start_ms;
+	return NULL;
+}
+
+/* Less than a long command fits in the library's sockets. */
+static void narrow_sockets(void) {
+	struct sockaddr_un address;
+	int room = 4096;
+	for (int fd = 3; fd < 200; fd++) {
+		socklen_t len = sizeof(address);
+		if (getpeername(fd, (struct sockaddr *)&address, &len) == 0 &&
+			len > sizeof(sa_family_t))
+			setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+	}
+}
+
+static LONG transmit_more_than_fits(struct fixture *f) {
+	static const BYTE command[65548];
+	BYTE answer[300];
+	DWORD length = sizeof(answer);
+	return SCardTransmit(
+		f->card, SCARD_PCI_T0, command, sizeof(command), NULL, answer, &length);
+}
+
+/* A handler that hangs is waited for once, not a second time by a new connection; and also where it does not even read. */
+static void test_hanging_handler(void **state) {
+	struct fixture *f = *state;
+	struct timed_call calls[2] = { { .function = reconnect },
+		{ .function = transmit_more_than_fits } };
+	sem_init(&hang_over, 0, 0);
+	start(f, serve_then_hang);
+	for (size_t i = 0; i < N_OF(calls); i++) {
+		assert_int_equal(connect_shared(f), SCARD_S_SUCCESS);
+		calls[i].fixture = *f;
+	}
+	narrow_sockets();
+	for (size_t i = 0; i < N_OF(calls); i++)
+		pthread_create(&calls[i].thread, NULL, timed_call_run, &calls[i]);
+	for (size_t i = 0; i < N_OF(calls); i++) {
+		pthread_join(calls[i].thread, NULL);
+		assert_int_equal(calls[i].rv, SCARD_E_READER_UNAVAILABLE);
+		assert_in_range(calls[i].ms, 15000, 17000);
+		assert_int_equal(transmit(&calls[i].fixture), SCARD_W_RESET_CARD);
+	}
+	sem_post(&hang_over);
+}
+
 int main(void) {
 #define CASE(f)      cmocka_unit_test_setup_teardown(f, setup, teardown)
 #define CASE_BARE(f) cmocka_unit_test_setup_teardown(f, setup_bare, teardown)
 	const struct CMUnitTest tests[] = {
 		CASE(test_parked),
+		CASE_BARE(test_parked_is_bounded),
 		CASE_BARE(test_connect_tries_again),
 		CASE_BARE(test_connect_gives_up),
 		CASE_BARE(test_connect_refused),
 		CASE(test_handler_dies),
+		CASE(test_reset_over_another_connection),
 		CASE_BARE(test_handler_dies_in_flight),
 		CASE(test_reader_gone),
 		CASE(test_reader_gone_silently),
 		CASE(test_fork),
+		CASE(test_sandbox),
 		CASE(test_fork_in_the_middle),
 		CASE_BARE(test_wait_within_context),
+		CASE_BARE(test_hanging_handler),
 	};
+	alarm(120); /* a call that nothing ends is a failure, too */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

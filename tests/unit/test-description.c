@@ -57,6 +57,22 @@ static void formatted_and_parsed_is_the_same(void **state) {
 	description_done(&again);
 }
 
+static void a_device_of_which_nothing_is_listed(void **state) {
+	(void)state;
+	static const char left_out[] = "version=1\ninstance=001-012\nignored=Token (why)\nseq=4\n";
+	char buf[256];
+	struct description d;
+	assert_int_equal(description_parse(left_out, strlen(left_out), &d), 0);
+	assert_int_equal(d.n_readers, 0);
+	assert_string_equal(d.ignored, "Token (why)");
+	assert_null(description_name(&d, 0));
+	int n = description_format(&d, buf, sizeof(buf));
+	assert_true(n > 0 && strstr(buf, "\nignored=Token (why)\n"));
+	description_done(&d);
+	assert_int_equal(description_parse(buf, (size_t)n, &d), 0);
+	description_done(&d);
+}
+
 static void nonsense_is_refused(void **state) {
 	(void)state;
 	static const char *const wrong[] = {
@@ -123,6 +139,7 @@ int main(void) {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(all_keys_are_read),
 		cmocka_unit_test(formatted_and_parsed_is_the_same),
+		cmocka_unit_test(a_device_of_which_nothing_is_listed),
 		cmocka_unit_test(nonsense_is_refused),
 		cmocka_unit_test(a_name_has_a_longest_length),
 		cmocka_unit_test(only_regular_files_are_read),

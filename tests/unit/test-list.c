@@ -2,6 +2,7 @@
 /* Contexts, the list of readers and where it comes from, phrases. */
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include "client-fixture.h"
 
@@ -93,6 +94,91 @@ static void test_list(void **state) {
 	fake_unregister("c");
 	assert_int_equal(SCardListReaders(f->context, NULL, buffer, &length), SCARD_S_SUCCESS);
 	assert_string_equal(buffer, "Second 01 00");
+}
+
+/* Number `i` of 997, in an order that is none. */
+static unsigned shuffled(unsigned i) {
+	return i * 619 % 997;
+}
+
+/* Are the readers `first`, `first` + `step` … of 997 listed, in this order, and no others? */
+static void assert_every(SCARDCONTEXT context, unsigned first, unsigned step) {
+	char *text, name[32];
+	DWORD length = SCARD_AUTOALLOCATE;
+	assert_int_equal(SCardListReaders(context, NULL, (LPSTR)&text, &length), SCARD_S_SUCCESS);
+	const char *at = text;
+	for (unsigned i = first; i < 997; i += step) {
+		snprintf(name, sizeof(name), "Reader %u 00 00", i);
+		assert_string_equal(at, name);
+		at += strlen(at) + 1;
+	}
+	assert_int_equal(*at, 0);
+	SCardFreeMemory(context, text);
+}
+
+/* Many that come and go in any order are listed by their numbers, and each is found by its name. */
+static void test_many(void **state) {
+	struct fixture *f = *state;
+	char instance[16], name[32];
+	for (unsigned i = 0; i < 997; i++) {
+		snprintf(instance, sizeof(instance), "i%u", shuffled(shuffled(i)));
+		snprintf(name, sizeof(name), "Reader %u 00 00", shuffled(i));
+		fake_register(instance, name, shuffled(i) + 1);
+		if (i == 500) /* so that the rest is put between these */
+			assert_int_equal(SCardListReaders(f->context, NULL, NULL, &(DWORD){ 0 }),
+				SCARD_S_SUCCESS);
+	}
+	assert_every(f->context, 0, 1);
+	SCARD_READERSTATE pnp = { .szReader = "\\\\?PnP?\\Notification" };
+	assert_int_equal(SCardGetStatusChange(f->context, 0, &pnp, 1), SCARD_E_TIMEOUT);
+	DWORD number = pnp.dwEventState >> 16;
+	for (unsigned i = 0; i < 997; i++) {
+		snprintf(name, sizeof(name), "Reader %u 00 00", i);
+		SCARD_READERSTATE found = { .szReader = name,
+			.dwCurrentState = SCARD_STATE_IGNORE };
+		SCARD_READERSTATE both[2] = { found, pnp };
+		assert_int_equal(SCardGetStatusChange(f->context, 0, both, 2), SCARD_E_TIMEOUT);
+	}
+	for (unsigned i = 0; i < 997; i++)
+		if (i % 3 != 2) {
+			snprintf(instance, sizeof(instance), "i%u", shuffled(i));
+			fake_unregister(instance);
+		}
+	assert_every(f->context, 2, 3);
+	pnp.dwCurrentState = pnp.dwEventState;
+	assert_int_equal(SCardGetStatusChange(f->context, 0, &pnp, 1), SCARD_S_SUCCESS);
+	assert_int_equal(pnp.dwEventState >> 16, number + 997 - 332);
+	SCARD_READERSTATE gone[2] = {
+		{ .szReader = "Reader 0 00 00", .dwCurrentState = SCARD_STATE_IGNORE }, pnp
+	};
+	assert_int_equal(SCardGetStatusChange(f->context, 0, gone, 2), SCARD_E_UNKNOWN_READER);
+}
+
+/* Out of descriptors the list is not known, which is not the same as empty; nothing is forgotten. */
+static void test_without_descriptors(void **state) {
+	struct fixture *f = *state;
+	char name[64];
+	DWORD length = sizeof(name);
+	struct rlimit old, none;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	none = old;
+	none.rlim_cur = 0;
+	fake_register("x", READER, 1);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	LONG first = SCardListReaders(f->context, NULL, name, &length);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	assert_int_equal(first, SCARD_E_NO_MEMORY);
+	assert_int_equal(SCardListReaders(f->context, NULL, name, &length), SCARD_S_SUCCESS);
+	assert_string_equal(name, READER);
+	fake_unregister("x");
+	fake_register("y", "Another 00 00", 2);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	length = sizeof(name);
+	LONG later = SCardListReaders(f->context, NULL, name, &length);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	assert_int_equal(later, SCARD_E_NO_MEMORY);
+	assert_int_equal(SCardListReaders(f->context, NULL, name, &length), SCARD_S_SUCCESS);
+	assert_string_equal(name, "Another 00 00");
 }
 
 /* PCSC-40 to PCSC-42 */
@@ -215,6 +301,37 @@ static void test_forwarded_socket(void **state) {
 	assert_int_equal(fake_connections(f->handler), 1);
 }
 
+static void serve_nothing(struct fake_peer *peer) {
+	struct frame frame;
+	while (fake_read(peer, &frame))
+		;
+}
+
+/* Ever so many of them that do not answer cost one second together, once. */
+static void test_silent_sockets(void **state) {
+	struct fixture *f = *state;
+	struct fake_handler *silent[8];
+	char name[64];
+	DWORD length = sizeof(name);
+	for (size_t i = 0; i < N_OF(silent); i++) {
+		snprintf(name, sizeof(name), "silent-%zu", i);
+		silent[i] = fake_handler_start(name, serve_nothing, NULL);
+	}
+	f->handler = fake_handler_start("far", serve_description, NULL);
+	sleep(1); /* the time that a socket has to get its description */
+	int64_t start_ms = clock_ms();
+	assert_int_equal(SCardListReaders(f->context, NULL, name, &length), SCARD_S_SUCCESS);
+	assert_string_equal(name, "Far Reader 00 00");
+	assert_in_range(clock_ms() - start_ms, 900, 4000);
+	start_ms = clock_ms();
+	assert_int_equal(SCardListReaders(f->context, NULL, name, &length), SCARD_S_SUCCESS);
+	assert_in_range(clock_ms() - start_ms, 0, 500);
+	for (size_t i = 0; i < N_OF(silent); i++) {
+		assert_int_equal(fake_connections(silent[i]), 1);
+		fake_handler_stop(silent[i]);
+	}
+}
+
 static void test_phrases(void **state) {
 	(void)state;
 	assert_string_not_equal(pcsc_stringify_error(SCARD_S_SUCCESS), "");
@@ -237,10 +354,13 @@ int main(void) {
 		cmocka_unit_test(test_context),
 		cmocka_unit_test(test_many_threads_establish),
 		CASE_BARE(test_list),
+		CASE_BARE(test_many),
+		CASE_BARE(test_without_descriptors),
 		CASE_BARE(test_groups_and_memory),
 		CASE_BARE(test_directories),
 		CASE_BARE(test_directory_appears),
 		CASE_BARE(test_forwarded_socket),
+		CASE_BARE(test_silent_sockets),
 		cmocka_unit_test(test_phrases),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,8 @@ struct client {
 	struct session *session;
 	struct session_peer peer;
 	uint8_t request[16]; /* as a connection's buffer: it lives until the reply */
-	int n_replies;
+	int n_replies, n_silent;
+	uint16_t version;
 	struct message_reply reply; /* the last one */
 	uint8_t data[64];           /* … and its first bytes */
 	int n_states;
@@ -63,6 +64,10 @@ static void reply_got(
 	struct client *client = userdata;
 	assert_int_equal(number, serial);
 	states_got(client, slots);
+	if (!reply) {
+		client->n_silent++;
+		return;
+	}
 	client->n_replies++;
 	client->reply = *reply;
 	if (reply->tail_len)
@@ -71,8 +76,9 @@ static void reply_got(
 }
 
 static void welcome_got(void *userdata, uint16_t number, const struct message_welcome *welcome) {
-	(void)userdata, (void)number;
-	assert_int_equal(welcome->version, WIRE_VERSION);
+	struct client *client = userdata;
+	(void)number;
+	assert_int_equal(welcome->version, client->version);
 }
 
 /* Sends a frame of `type` with `body`; every client uses the one serial. */
@@ -86,13 +92,18 @@ static int send(struct client *client, uint16_t type, const void *body, size_t l
 	return session_frame(client->session, &frame);
 }
 
-static void client_new(struct client *client, uint16_t flags) {
-	struct session_client who = { .pid = 1, .uid = 0, .program = "test", .admin = 1 };
-	uint8_t hello[8] = { 'I', 'F', 'D', 'H', 1, 0, (uint8_t)flags, 0 };
+static void client_of_version(struct client *client, uint16_t flags, uint8_t version) {
+	struct session_client who = { .pid = 1, .uid = 0, .admin = 1 };
+	uint8_t hello[8] = { 'I', 'F', 'D', 'H', version, 0, (uint8_t)flags, 0 };
 	*client = (struct client){ .peer = { client, welcome_got, reply_got, states_got } };
+	client->version = version < WIRE_VERSION ? version : WIRE_VERSION;
 	client->session = session_new(&service, &who, &client->peer);
 	assert_non_null(client->session);
 	assert_int_equal(send(client, MESSAGE_HELLO, hello, sizeof(hello)), 0);
+}
+
+static void client_new(struct client *client, uint16_t flags) {
+	client_of_version(client, flags, WIRE_VERSION + 1);
 }
 
 static void end(struct client *client) {
@@ -357,6 +368,64 @@ static void no_blocking_fails_at_once_but_for_begin(void **state) {
 	assert_int_equal(simple(&b, MESSAGE_BEGIN), -1);
 	dispose(&a, MESSAGE_END, 0);
 	assert_int_equal(b.reply.status, STATUS_OK);
+}
+
+static void a_silent_end_has_no_reply(void **state) {
+	(void)state;
+	connect_as(&a, SHARE_SHARED, 3);
+	connect_as(&b, SHARE_SHARED, 3);
+	simple(&a, MESSAGE_BEGIN);
+	assert_int_equal(simple(&b, MESSAGE_BEGIN), -1);
+	assert_int_equal(dispose(&a, MESSAGE_END, DISPOSITION_SILENT), -1);
+	assert_int_equal(a.n_silent, 1);
+	assert_int_equal(b.reply.status, STATUS_OK);
+	/* nor has one that cannot be: another's lock, none at all */
+	assert_int_equal(dispose(&a, MESSAGE_END, DISPOSITION_SILENT), -1);
+	assert_int_equal(dispose(&b, MESSAGE_END, DISPOSITION_SILENT), -1);
+	assert_int_equal(dispose(&b, MESSAGE_END, DISPOSITION_SILENT), -1);
+	assert_int_equal(simple(&a, MESSAGE_BEGIN), STATUS_OK);
+}
+
+/* The client says END before it has read of the trouble, and will not say it again. */
+static void a_silent_end_counts_in_spite_of_an_event(void **state) {
+	(void)state;
+	connect_as(&a, SHARE_SHARED, 3);
+	connect_as(&b, SHARE_SHARED, 3);
+	assert_int_equal(simple(&a, MESSAGE_BEGIN), STATUS_OK);
+	driver->host->trouble(driver->host->userdata, STATUS_READER_CLAIMED, NULL);
+	driver->host->ready(driver->host->userdata);
+	card(1);
+	assert_int_equal(a.session->event, EVENT_RESET);
+	assert_int_equal(dispose(&a, MESSAGE_END, DISPOSITION_SILENT), -1);
+	assert_int_equal(a.session->event, EVENT_RESET);
+	assert_int_equal(reconnect(&a, SHARE_SHARED, 0), STATUS_OK);
+	assert_int_equal(reconnect(&b, SHARE_SHARED, 0), STATUS_OK);
+	assert_int_equal(simple(&b, MESSAGE_BEGIN), STATUS_OK);
+}
+
+static void a_watch_tells_each_slot_when_it_is_known(void **state) {
+	(void)state;
+	driver->n_slots = 2;
+	driver->host->ready(driver->host->userdata);
+	card(0); /* slot 1 is not known yet */
+	assert_int_equal(simple(&a, MESSAGE_WATCH), -1);
+	service_flush(&service);
+	assert_int_equal(a.n_states, 1);
+	assert_int_equal(a.state.presence, PRESENCE_ABSENT);
+	driver->host->presence(driver->host->userdata, 1, 0, 0);
+	service_flush(&service);
+	assert_int_equal(a.reply.status, STATUS_OK);
+	assert_int_equal(a.n_states, 2);
+}
+
+static void version_1_knows_no_silent_end(void **state) {
+	(void)state;
+	end(&a);
+	client_of_version(&a, 0, 1);
+	connect_as(&a, SHARE_SHARED, 3);
+	simple(&a, MESSAGE_BEGIN);
+	assert_int_equal(dispose(&a, MESSAGE_END, DISPOSITION_SILENT), STATUS_INVALID);
+	assert_int_equal(dispose(&a, MESSAGE_END, DISPOSITION_LEAVE), STATUS_OK);
 }
 
 /* PCSC-120 */
@@ -694,6 +763,10 @@ int main(void) {
 		WITH_CARD(a_hung_command_holds_up_no_listing),
 		WITH_CARD(a_transaction_makes_others_wait),
 		WITH_CARD(no_blocking_fails_at_once_but_for_begin),
+		WITH_CARD(a_silent_end_has_no_reply),
+		WITH_CARD(a_silent_end_counts_in_spite_of_an_event),
+		CASE(a_watch_tells_each_slot_when_it_is_known),
+		WITH_CARD(version_1_knows_no_silent_end),
 		WITH_CARD(waiters_are_served_in_order),
 		WITH_CARD(end_with_reset_is_an_event_for_all),
 		WITH_CARD(a_dead_owner_leaves_a_reset_card),

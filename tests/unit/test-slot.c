@@ -110,13 +110,27 @@ static void the_counter_wraps(void **state) {
 static void recovery_counts_with_and_without_a_card(void **state) {
 	(void)state;
 	slot_trouble(&slot, STATUS_READER_MUTE);
-	assert_string_equal(lost, "r");
 	slot_presence(&slot, 0, 0);
 	assert_int_equal(slot.counter, 1);
 	slot_trouble(&slot, STATUS_READER_MUTE);
 	slot_presence(&slot, 1, 0);
 	assert_int_equal(slot.counter, 2);
+}
+
+/* While the trouble lasts it is what programs hear of; what became of the card they hear afterwards. */
+static void trouble_is_told_before_what_it_did(void **state) {
+	(void)state;
+	slot_trouble(&slot, STATUS_READER_MUTE);
+	slot_trouble(&slot, STATUS_READER_CLAIMED);
+	assert_string_equal(lost, "");
+	slot_presence(&slot, 1, 0);
 	assert_string_equal(lost, "r");
+	slot_trouble(&slot, STATUS_READER_MUTE);
+	slot_presence(&slot, 0, 0);
+	assert_string_equal(lost, "r-");
+	slot_trouble(&slot, STATUS_READER_MUTE); /* there is no card to lose */
+	slot_presence(&slot, 1, 0);
+	assert_string_equal(lost, "r-");
 }
 
 /* ---- movements in the middle of an operation ---- */
@@ -309,6 +323,24 @@ static void a_reader_without_t1(void **state) {
 	assert_int_equal(slot.protocol, PROTOCOL_T0);
 }
 
+static void a_reader_without_any(void **state) {
+	(void)state;
+	driver->no_t0 = driver->no_t1 = 1;
+	assert_int_equal(negotiate(PROTOCOL_T0 | PROTOCOL_T1), STATUS_CARD_UNRESPONSIVE);
+	assert_int_equal(negotiate(PROTOCOL_T0), STATUS_PROTO_MISMATCH);
+	assert_int_equal(slot.protocol, PROTOCOL_NONE);
+}
+
+/* The card speaks what its ATR offers first, whatever was asked for. */
+static void a_reader_that_lets_nobody_choose(void **state) {
+	(void)state;
+	driver->hold = 1;
+	assert_int_equal(negotiate(PROTOCOL_T1), -1);
+	finish(STATUS_UNSUPPORTED);
+	assert_int_equal(outcome, STATUS_OK);
+	assert_int_equal(slot.protocol, PROTOCOL_T0);
+}
+
 /* PCSC-63 */
 static void a_card_that_dies_of_its_pps(void **state) {
 	(void)state;
@@ -326,6 +358,7 @@ int main(void) {
 		CASE(the_first_look_counts_nothing),
 		WITH_CARD(the_counter_wraps),
 		WITH_CARD(recovery_counts_with_and_without_a_card),
+		WITH_CARD(trouble_is_told_before_what_it_did),
 		CASE(a_card_that_goes_while_it_arrives),
 		CASE(news_of_an_arrival_is_no_second_card),
 		CASE(a_card_swapped_while_it_arrives),
@@ -337,6 +370,8 @@ int main(void) {
 		WITH_CARD(a_look_ends_in_trouble),
 		WITH_CARD(the_atr_decides_what_is_offered),
 		WITH_CARD(a_reader_without_t1),
+		WITH_CARD(a_reader_without_any),
+		WITH_CARD(a_reader_that_lets_nobody_choose),
 		WITH_CARD(a_card_that_dies_of_its_pps),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -316,7 +316,7 @@ static void a_wrong_frame_is_told_and_ends(void **state) {
 	recv_bye(fd, STATUS_PROTOCOL, "not legal now");
 	fd = client_new();
 	send_frame(fd, MESSAGE_HELLO, version_0, sizeof(version_0));
-	recv_bye(fd, STATUS_VERSION, "version 1");
+	recv_bye(fd, STATUS_VERSION, "versions 1 and 2");
 	fd = client_new();
 	send_bytes(fd, too_long, sizeof(too_long));
 	recv_bye(fd, STATUS_PROTOCOL, "longer than 65600");
@@ -505,6 +505,34 @@ static void a_watcher_that_never_reads(void **state) {
 	close(fd);
 }
 
+static unsigned state_flags(int fd) {
+	struct message_state state = { 0 };
+	struct frame frame = recv_frame(fd);
+	assert_int_equal(frame.type, MESSAGE_STATE);
+	assert_int_equal(message_state_decode(&frame, &state), 0);
+	return state.flags;
+}
+
+/* Most connects to a reader that is in use change nothing that a watch sees: then it is not woken. */
+static void watches_hear_changes_only(void **state) {
+	(void)state;
+	int watch = client_greeted();
+	assert_int_equal(ask(watch, MESSAGE_WATCH, NULL, 0), STATUS_OK);
+	int first = client_connected();
+	assert_true(state_flags(watch) & STATE_IN_USE);
+	int second = client_connected();
+	assert_int_equal(ask(second, MESSAGE_BEGIN, NULL, 0), STATUS_OK);
+	assert_int_equal(ask(second, MESSAGE_END, leave, sizeof(leave)), STATUS_OK);
+	assert_int_equal(ask(second, MESSAGE_DISCONNECT, leave, sizeof(leave)), STATUS_OK);
+	settle();
+	assert_false(has_input(watch));
+	assert_int_equal(ask(first, MESSAGE_DISCONNECT, leave, sizeof(leave)), STATUS_OK);
+	assert_false(state_flags(watch) & STATE_IN_USE);
+	close(watch);
+	close(first);
+	close(second);
+}
+
 /* ---- queues ---- */
 
 /* Who came first goes first: a BEGIN does not overtake a command that waits for the slot. */
@@ -562,7 +590,7 @@ static void a_stranger_is_told_what_would_help(void **state) {
 	(void)state;
 	int fd = client_of(OTHER_USER);
 	recv_bye(fd, STATUS_REFUSED, "serves user 0 only");
-	access_rule = (struct access){ .group = (gid_t)-1, .seat = "seat-of-nobody" };
+	access_rule = (struct access){ .group = (gid_t)-1, .seat.name = "seat-of-nobody" };
 	recv_bye(client_of(OTHER_USER), STATUS_REFUSED, "usermod -aG smartcard");
 	assert_int_equal(service.n_sessions, 0);
 }
@@ -595,12 +623,18 @@ static void a_user_sees_his_own_connections_only(void **state) {
 static void one_user_cannot_take_all(void **state) {
 	(void)state;
 	int fds[SOCKET_MAX_PER_USER];
+	/* Both ends and the owner's pidfd for each. */
+	struct rlimit old, many = { .rlim_cur = 3 * SOCKET_MAX_PER_USER + 100 };
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	many.rlim_max = old.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &many) < 0)
+		skip();
 	access_rule = (struct access){ .own_only = 1, .own_uid = OTHER_USER };
 	for (size_t i = 0; i < N_OF(fds); i++) {
 		fds[i] = client_of(OTHER_USER);
 		settle();
 	}
-	recv_bye(client_of(OTHER_USER), STATUS_LIMIT, "640 connections");
+	recv_bye(client_of(OTHER_USER), STATUS_LIMIT, "1024 connections");
 	int root = client_connected();
 	close(fds[0]);
 	settle();
@@ -610,6 +644,7 @@ static void one_user_cannot_take_all(void **state) {
 	close(root);
 	for (size_t i = 0; i < N_OF(fds); i++)
 		close(fds[i]);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
 }
 
 /* Out of descriptors with nobody connected: accepting goes on by itself afterwards. */
@@ -664,6 +699,7 @@ int main(void) {
 		CASE(answers_that_nobody_reads_do_not_pile_up),
 		CASE(small_requests_wait_for_a_reader_of_answers),
 		CASE(a_watcher_that_never_reads),
+		CASE(watches_hear_changes_only),
 		CASE(begin_does_not_overtake),
 		CASE(the_card_of_a_dead_owner_is_always_reset),
 		CASE(a_stranger_is_told_what_would_help),

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -162,6 +163,86 @@ static void test_pushed_while_away(void **state) {
 	assert_int_equal(fake_count(f->handler, MESSAGE_WATCH), 1);
 }
 
+/* The state and the answer in one piece, as a handler sends them: whoever knows the one knows the other. */
+static void answer_watch(struct fake_peer *peer, uint16_t serial, uint16_t status) {
+	uint8_t room[256];
+	struct bytes_writer w = bytes_writer(room, sizeof(room));
+	struct message_reply reply = { .status = status, .value = 1 };
+	pthread_mutex_lock(&peer->handler->lock);
+	message_state_encode(&w, 0, &peer->handler->state);
+	message_reply_encode(&w, serial, &reply);
+	send(peer->fd, room, bytes_written(&w), MSG_NOSIGNAL);
+	peer->pushed = true;
+	pthread_mutex_unlock(&peer->handler->lock);
+}
+
+/* Keeps the newest state back until it is asked anything, as a handler does when too much is unread. */
+static void serve_late(struct fake_peer *peer) {
+	struct frame frame;
+	while (fake_read(peer, &frame)) {
+		if (frame.type == MESSAGE_HELLO) {
+			fake_welcome(peer, frame.serial, NULL);
+			continue;
+		}
+		bool asked = frame.type == MESSAGE_INSPECT;
+		if (asked)
+			peer->handler->state.counter = 9;
+		answer_watch(peer, frame.serial, asked ? STATUS_REFUSED : STATUS_OK);
+	}
+}
+
+/* Whoever has not looked for long is not told old news; whoever looks often asks nobody. */
+static void test_look_after_a_heap(void **state) {
+	struct fixture *f = *state;
+	SCARD_READERSTATE e = { .szReader = READER };
+	f->handler = fake_handler_start("001-001", serve_late, NULL);
+	fake_register("001-001", READER, 1);
+	assert_int_equal(wait_for(f, &e, 0), SCARD_S_SUCCESS);
+	for (uint16_t i = 0; i < 100; i++) {
+		fake_change(f->handler, PRESENCE_PRESENT, STATE_POWERED, i);
+		assert_int_equal(wait_for(f, &e, 0), SCARD_S_SUCCESS);
+		assert_int_equal(e.dwEventState, PRE | CH | COUNT(i));
+	}
+	assert_int_equal(fake_count(f->handler, MESSAGE_INSPECT), 0);
+	for (uint16_t i = 0; i < 50; i++)
+		fake_change(f->handler, PRESENCE_PRESENT, STATE_POWERED, 5);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(wait_for(f, &e, 0), SCARD_S_SUCCESS);
+		assert_int_equal(e.dwEventState, PRE | CH | COUNT(9));
+	}
+	assert_int_equal(fake_count(f->handler, MESSAGE_INSPECT), 1);
+	assert_int_equal(fake_connections(f->handler), 1);
+}
+
+/* Dies over the question; the next one answers everything. */
+static void serve_until_asked(struct fake_peer *peer) {
+	struct frame frame;
+	if (peer->nth) {
+		fake_serve_card(peer);
+		return;
+	}
+	while (fake_read(peer, &frame) && frame.type != MESSAGE_INSPECT) {
+		if (frame.type == MESSAGE_HELLO) {
+			fake_welcome(peer, frame.serial, NULL);
+			continue;
+		}
+		answer_watch(peer, frame.serial, STATUS_OK);
+	}
+}
+
+static void test_death_behind_a_heap(void **state) {
+	struct fixture *f = *state;
+	SCARD_READERSTATE e = { .szReader = READER };
+	f->handler = fake_handler_start("001-001", serve_until_asked, NULL);
+	fake_register("001-001", READER, 1);
+	assert_int_equal(wait_for(f, &e, 0), SCARD_S_SUCCESS);
+	for (uint16_t i = 0; i < 50; i++)
+		fake_change(f->handler, PRESENCE_PRESENT, STATE_POWERED, i);
+	assert_int_equal(wait_for(f, &e, 0), SCARD_S_SUCCESS);
+	assert_int_equal(e.dwEventState, PRE | CH | COUNT(49));
+	assert_int_equal(fake_connections(f->handler), 2);
+}
+
 static void unplug(struct fixture *f) {
 	(void)f;
 	fake_unregister("001-001");
@@ -205,17 +286,17 @@ static void test_replug_during_wait(void **state) {
 static void kill_and_restart(struct fixture *f) {
 	fake_handler_stop(f->handler);
 	f->handler = NULL;
-	struct fake_handler *next = fake_handler_start("001-001", NULL, NULL);
-	next->state.counter = 40;
-	f->handler = next;
+	f->handler = fake_handler_start("001-001", NULL, NULL);
+	fake_change(f->handler, PRESENCE_PRESENT, STATE_POWERED, 40);
 }
 
-/* PCSC-209: no hang; the next handler's counter tells. The socket file is refused for a moment in
- * between, so the directory's change (the new socket) is what brings the watch back. */
+/* PCSC-209: no hang; the next handler's counter tells. The socket file may be refused for a moment in
+ * between; the directory's change (the new socket) brings the watch back then. */
 static void test_handler_dies(void **state) {
 	struct fixture *f = *state;
-	SCARD_READERSTATE e = { .szReader = READER, .dwCurrentState = PRE };
+	SCARD_READERSTATE e = { .szReader = READER, .dwCurrentState = PRE | COUNT(7) };
 	struct later l;
+	fake_change(f->handler, PRESENCE_PRESENT, STATE_POWERED, 7);
 	later_start(&l, f, 100, kill_and_restart);
 	LONG rv = wait_for(f, &e, 20000);
 	later_join(&l);
@@ -268,6 +349,74 @@ static void test_refused(void **state) {
 	e.dwCurrentState = UNA;
 	assert_int_equal(wait_for(f, &e, 100), SCARD_E_TIMEOUT);
 	assert_in_range(fake_connections(f->handler), 1, 2);
+}
+
+static void end_all(struct fake_handler *handler) {
+	pthread_mutex_lock(&handler->lock);
+	for (size_t i = 0; i < FAKE_MAX_PEERS; i++)
+		if (handler->peers[i].used)
+			shutdown(handler->peers[i].fd, SHUT_RDWR);
+	pthread_mutex_unlock(&handler->lock);
+}
+
+static atomic_int n_ends;
+
+/* Ends the first connections, `arg` says how, as a handler that crashes or refuses; then all is well. */
+static void serve_later(struct fake_peer *peer) {
+	struct frame frame;
+	const uint16_t *bye = peer->handler->arg;
+	if (n_ends-- <= 0) {
+		fake_serve_card(peer);
+	} else if (fake_read(peer, &frame) && *bye) {
+		fake_bye(peer, *bye);
+	}
+}
+
+/* Nothing tells that the handler is well again: a wait finds it out all the same, in this call or the next. */
+static void test_down_for_a_while(void **state) {
+	static const struct {
+		uint16_t bye;
+		int n_ends;
+	} cases[] = { { STATUS_OK, 5 }, { STATUS_REFUSED, 1 }, { STATUS_FAILED, 1 } };
+	struct fixture *f = *state;
+	for (size_t i = 0; i < N_OF(cases); i++) {
+		SCARD_READERSTATE e = { .szReader = READER };
+		n_ends = cases[i].n_ends;
+		f->handler = fake_handler_start("001-001", serve_later, (void *)&cases[i].bye);
+		fake_register("001-001", READER, (unsigned)i + 1);
+		assert_int_equal(wait_for(f, &e, INFINITE), SCARD_S_SUCCESS);
+		assert_int_equal(e.dwEventState, UNA | CH);
+		e.dwCurrentState = e.dwEventState;
+		int64_t start_ms = clock_ms();
+		assert_int_equal(wait_for(f, &e, 5000), SCARD_S_SUCCESS);
+		assert_int_equal(e.dwEventState, PRE | CH);
+		assert_in_range(clock_ms() - start_ms, 500, 2000);
+		/* and down again */
+		n_ends = cases[i].n_ends;
+		end_all(f->handler);
+		e.dwCurrentState = UNA;
+		assert_int_equal(wait_for(f, &e, 5000), SCARD_S_SUCCESS);
+		assert_int_equal(e.dwEventState, PRE | CH);
+		fake_handler_stop(f->handler);
+		f->handler = NULL;
+		fake_unregister("001-001");
+	}
+}
+
+/* It stays so: one more try for each call, and no more. */
+static void test_down_for_good(void **state) {
+	struct fixture *f = *state;
+	SCARD_READERSTATE e = { .szReader = READER };
+	uint16_t bye = STATUS_REFUSED;
+	n_ends = 1000;
+	f->handler = fake_handler_start("001-001", serve_later, &bye);
+	fake_register("001-001", READER, 1);
+	assert_int_equal(wait_for(f, &e, 0), SCARD_S_SUCCESS);
+	e.dwCurrentState = e.dwEventState;
+	assert_int_equal(wait_for(f, &e, 3500), SCARD_E_TIMEOUT);
+	assert_int_equal(fake_connections(f->handler), 2);
+	assert_int_equal(wait_for(f, &e, 3500), SCARD_E_TIMEOUT);
+	assert_in_range(fake_connections(f->handler), 3, 4);
 }
 
 /* Nobody listens at the socket any more. */
@@ -530,11 +679,15 @@ int main(void) {
 		CASE(test_look_and_timeout),
 		CASE(test_removal),
 		CASE(test_pushed_while_away),
+		CASE_BARE(test_look_after_a_heap),
+		CASE_BARE(test_death_behind_a_heap),
 		CASE(test_reader_vanishes),
 		CASE(test_replug_during_wait),
 		CASE(test_handler_dies),
 		CASE_BARE(test_watch_tries_again),
 		CASE_BARE(test_refused),
+		CASE_BARE(test_down_for_a_while),
+		CASE_BARE(test_down_for_good),
 		CASE_BARE(test_stale_socket),
 		CASE_BARE(test_cold_start),
 		CASE_BARE(test_hanging_handler),
