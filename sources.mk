@@ -4,7 +4,7 @@
 HANDLER = ifdhandler/main.c ifdhandler/reader.c ifdhandler/device.c ifdhandler/identity.c \
 	ifdhandler/name.c ifdhandler/filter.c ifdhandler/numbers.c ifdhandler/registration.c ifdhandler/log.c \
 	ifdhandler/access.c ifdhandler/seat.c \
-	ifdhandler/socket.c ifdhandler/connection.c ifdhandler/session.c ifdhandler/command.c ifdhandler/connect.c \
+	ifdhandler/socket.c ifdhandler/connection.c ifdhandler/inbox.c ifdhandler/outbox.c ifdhandler/session.c ifdhandler/command.c ifdhandler/connect.c \
 	ifdhandler/inspect.c ifdhandler/program.c \
 	ifdhandler/service.c ifdhandler/lease.c ifdhandler/slot.c ifdhandler/drivers.c
 

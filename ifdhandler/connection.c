@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A connection reads into one buffer that grows to the frame it holds, and gives the session one
- * frame at a time; while a request is under way or its answer is not out nothing more is read, so a
- * client can make us hold one request and one answer. What cannot be sent at once is kept: the rest
- * of some states and one reply. States are never queued: a slot is marked, and its newest state is
- * encoded when there is room.
+ * A connection reads into its inbox and gives the session one frame at a time; while a request is under
+ * way or its answer is not out nothing more is read, so a client can make us hold one request and one
+ * answer. What cannot be sent at once is kept in its outbox: the rest of some states and one reply. States
+ * are never queued: a slot is marked, and its newest state is encoded when there is room.
  *
  * A connection is taken apart by event callbacks (its own, or another's that reads the owner of a lock) or
  * by connection_close, never from within a session's call; a send that fails waits for the hang-up that
@@ -22,9 +21,10 @@
 #include <systemd/sd-event.h>
 #include <unistd.h>
 
+#include "ifdhandler/inbox.h"
+#include "ifdhandler/outbox.h"
+
 enum {
-	/* Holds a short APDU (261 bytes) and its header; larger frames get their own size. */
-	IN_SIZE = 512,
 	STATE_SIZE = FRAME_HEADER + 14 + WIRE_MAX_ATR,
 	WELCOME_SIZE = FRAME_HEADER + 4,
 	HEAD_SIZE = WELCOME_SIZE + DRIVER_MAX_SLOTS * STATE_SIZE + FRAME_HEADER + 8,
@@ -42,12 +42,10 @@ struct connection {
 	int fd, pidfd;
 	struct sd_event_source *io, *death, *deadline;
 	uint32_t events; /* what `io` waits for */
-	uint8_t *in;
-	size_t in_len, in_size;
+	struct inbox in;
 	size_t held; /* bytes at the start of `in` that the request under way uses */
 	struct sd_event_source *more; /* there are frames in `in` that nobody looked at */
-	uint8_t *out;                 /* not sent yet: out_off to out_len */
-	size_t out_off, out_len;
+	struct outbox out;
 	uint32_t states; /* slots whose state waits for room */
 	uint8_t early
 		[WELCOME_SIZE]; /* a WELCOME that goes out with the answer to what came with HELLO */
@@ -72,7 +70,7 @@ static void events_set(struct connection *c, uint32_t events) {
 
 /* What was sent is not out yet: the client has to read before it is heard again. */
 static int is_unread(const struct connection *c) {
-	return c->out_off < c->out_len;
+	return !outbox_is_empty(&c->out);
 }
 
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -93,55 +91,13 @@ static void deadline_stop(struct connection *c) {
 
 /* ---- out ---- */
 
-/* Keeps what could not be sent. Out of memory: the client is cut off, as if it did not read. */
-static void out_keep(struct connection *c, const struct iovec *iov, int n, size_t sent) {
-	size_t rest = c->out_len - c->out_off, more = 0;
-	for (int i = 0; i < n; i++)
-		more += iov[i].iov_len;
-	uint8_t *out = malloc(rest + more - sent);
-	if (!out) {
+/* Sends, or keeps the rest. After an error nothing more can be said (out of memory: as if the client did
+ * not read): a hang-up follows. */
+static void out_send(struct connection *c, const struct iovec *iov, int n) {
+	if (outbox_send(&c->out, c->fd, iov, n) < 0)
 		shutdown(c->fd, SHUT_RDWR);
-		return;
-	}
-	if (rest)
-		memcpy(out, c->out + c->out_off, rest);
-	size_t at = rest;
-	for (int i = 0; i < n; i++) {
-		size_t skip = sent < iov[i].iov_len ? sent : iov[i].iov_len;
-		size_t len = iov[i].iov_len - skip;
-		sent -= skip;
-		if (len)
-			memcpy(out + at, (uint8_t *)iov[i].iov_base + skip, len);
-		at += len;
-	}
-	if (c->out)
-		explicit_bzero(c->out, c->out_len);
-	free(c->out);
-	c->out = out;
-	c->out_off = 0;
-	c->out_len = at;
-	events_set(c, c->events | EPOLLOUT);
-}
-
-/* Sends, or keeps the rest. After an error nothing more can be said: a hang-up follows. */
-static void out_send(struct connection *c, struct iovec *iov, int n) {
-	if (is_unread(c)) {
-		out_keep(c, iov, n, 0);
-		return;
-	}
-	size_t len = 0;
-	for (int i = 0; i < n; i++)
-		len += iov[i].iov_len;
-	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = (size_t)n };
-	ssize_t sent = sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (sent < 0 && errno != EAGAIN && errno != EINTR) {
-		shutdown(c->fd, SHUT_RDWR);
-		return;
-	}
-	if (sent < 0)
-		sent = 0;
-	if ((size_t)sent < len)
-		out_keep(c, iov, n, (size_t)sent);
+	else if (is_unread(c))
+		events_set(c, c->events | EPOLLOUT);
 }
 
 static void put_states(struct connection *c, struct bytes_writer *w, uint32_t slots) {
@@ -185,7 +141,7 @@ static void peer_states(void *userdata, uint32_t slots) {
 }
 
 /* An answer that nobody reads has a deadline; states that nobody reads have none: they cost nothing. */
-static void answer_send(struct connection *c, struct iovec *iov, int n) {
+static void answer_send(struct connection *c, const struct iovec *iov, int n) {
 	out_send(c, iov, n);
 	if (is_unread(c))
 		deadline_start(c, CONNECTION_UNREAD_MS);
@@ -265,20 +221,9 @@ void connection_close(struct connection *c, enum status reason, const char *text
 }
 
 static int on_writable(struct connection *c) {
-	while (is_unread(c)) {
-		ssize_t n = send(c->fd, c->out + c->out_off, c->out_len - c->out_off,
-			MSG_NOSIGNAL | MSG_DONTWAIT);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return errno == EAGAIN ? 0 : -errno;
-		c->out_off += (size_t)n;
-	}
-	if (c->out)
-		explicit_bzero(c->out, c->out_len);
-	free(c->out);
-	c->out = NULL;
-	c->out_off = c->out_len = 0;
+	int r = outbox_flush(&c->out, c->fd);
+	if (r < 0 || is_unread(c))
+		return r;
 	if (c->session->state != SESSION_NEW) /* which has a deadline of its own */
 		deadline_stop(c);
 	events_set(c, (c->events | EPOLLIN) & ~(uint32_t)EPOLLOUT);
@@ -292,39 +237,6 @@ static int on_writable(struct connection *c) {
 
 /* ---- in ---- */
 
-/* Makes room for the whole frame whose header is in the buffer. */
-static int in_reserve(struct connection *c) {
-	if (c->in_len < FRAME_HEADER)
-		return 0;
-	struct bytes_reader r = bytes_reader(c->in, c->in_len);
-	size_t size = FRAME_HEADER + (size_t)bytes_get_u32(&r);
-	if (size > FRAME_MAX)
-		return -EMSGSIZE;
-	if (size <= c->in_size)
-		return 0;
-	uint8_t *in = malloc(size);
-	if (!in)
-		return -ENOMEM;
-	memcpy(in, c->in, c->in_len);
-	explicit_bzero(c->in, c->in_size);
-	free(c->in);
-	c->in = in;
-	c->in_size = size;
-	return 0;
-}
-
-/* Takes the frame that was answered off the buffer: what it carried is wiped. */
-static void in_drop(struct connection *c, size_t size) {
-	memmove(c->in, c->in + size, c->in_len - size);
-	c->in_len -= size;
-	explicit_bzero(c->in + c->in_len, c->in_size - c->in_len);
-	if (c->in_size > IN_SIZE && c->in_len <= IN_SIZE) {
-		uint8_t *in = realloc(c->in, IN_SIZE);
-		c->in_size = in ? IN_SIZE : c->in_size;
-		c->in = in ? in : c->in;
-	}
-}
-
 /* The first frame in the buffer stays there while its request is under way. */
 static int frames_do(struct connection *c) {
 	struct frame frame;
@@ -333,7 +245,7 @@ static int frames_do(struct connection *c) {
 			more_start(c);
 			return 0;
 		}
-		int size = frame_parse(c->in, c->in_len, &frame);
+		int size = frame_parse(c->in.data, c->in.len, &frame);
 		if (size <= 0)
 			return size;
 		int r = session_frame(c->session, &frame);
@@ -342,7 +254,7 @@ static int frames_do(struct connection *c) {
 		if (session_is_busy(c->session))
 			c->held = (size_t)size;
 		else
-			in_drop(c, (size_t)size);
+			inbox_drop(&c->in, (size_t)size);
 	}
 	return 0;
 }
@@ -366,7 +278,7 @@ static int on_more(sd_event_source *source, void *userdata) {
 /* What is in the buffer already is looked at in the loop's next turn; where that cannot be had the
  * client is cut off, or it would wait for ever. */
 static void more_start(struct connection *c) {
-	if (c->in_len > c->held && !c->more &&
+	if (c->in.len > c->held && !c->more &&
 		sd_event_add_defer(event_of(c), &c->more, on_more, c) < 0)
 		shutdown(c->fd, SHUT_RDWR);
 }
@@ -375,7 +287,7 @@ static void more_start(struct connection *c) {
 static void held_drop(struct connection *c) {
 	if (!c->held)
 		return;
-	in_drop(c, c->held);
+	inbox_drop(&c->in, c->held);
 	c->held = 0;
 	more_start(c);
 }
@@ -388,32 +300,14 @@ static const char *close_text(int error) {
 	}
 }
 
-/* Reads once. 1: something was read, 0: nothing there, negative: the peer is gone or wrong. */
-static int in_read(struct connection *c) {
-	int r = in_reserve(c);
-	if (r < 0)
-		return r;
-	if (c->in_len == c->in_size)
-		return 0;
-	ssize_t n = recv(c->fd, c->in + c->in_len, c->in_size - c->in_len, MSG_DONTWAIT);
-	if (n == 0)
-		return -ECONNRESET;
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : -ECONNRESET;
-	c->in_len += (size_t)n;
-	return 1;
-}
-
-/* Reads once. 1: there may be more, 0: not now, negative: as in_read. */
+/* Reads once. 1: there may be more, 0: not now, negative: as inbox_read. */
 static int receive(struct connection *c) {
 	if (session_is_busy(c->session) || is_unread(c)) {
 		/* Sent ahead: left to the kernel until the answer is out. */
 		events_set(c, c->events & ~(uint32_t)EPOLLIN);
 		return 0;
 	}
-	int n = in_read(c);
-	int r = n > 0 ? in_reserve(c) : n;
-	return r < 0 ? r : n;
+	return inbox_read(&c->in, c->fd);
 }
 
 /* Reads once and does what was asked. As receive. */
@@ -502,13 +396,11 @@ static void connection_free(struct connection *c) {
 	if (c->pidfd >= 0)
 		close(c->pidfd);
 	close(c->fd);
-	if (c->out)
-		explicit_bzero(c->out, c->out_len);
-	free(c->out);
+	outbox_clear(&c->out);
 	if (c->session)
-		session_end(c->session, c->in, c->in_size);
+		session_end(c->session, c->in.data, c->in.size);
 	else
-		free(c->in);
+		free(c->in.data);
 	free(c);
 	all->freed(all->userdata);
 }
@@ -529,14 +421,14 @@ static int connection_sources(struct connection *c) {
 
 void connection_new(struct connections *all, int fd, const struct session_client *client) {
 	struct connection *c = calloc(1, sizeof(*c));
-	uint8_t *in = malloc(IN_SIZE);
-	if (!c || !in) {
+	if (!c || inbox_init(&c->in) < 0) {
 		free(c);
-		free(in);
 		close(fd);
 		return;
 	}
-	*c = (struct connection){ .all = all, .fd = fd, .pidfd = -1, .in = in, .in_size = IN_SIZE };
+	c->all = all;
+	c->fd = fd;
+	c->pidfd = -1;
 	c->peer = (struct session_peer){
 		.userdata = c, .welcome = peer_welcome, .reply = peer_reply, .states = peer_states
 	};
