@@ -18,7 +18,7 @@ HANDLER += $(wildcard ifdhandler/ccid/*.c ifdhandler/usb/*.c)
 HANDLER += $(wildcard ifdhandler/virtual/*.c)
 
 CLIENT = client/context.c client/list.c client/connect.c client/status.c client/transaction.c client/transmit.c \
-	client/attrib.c client/change.c client/error.c client/output.c client/handle.c client/card.c client/watch.c \
+	client/attrib.c client/change.c client/error.c client/output.c client/handle.c client/table.c client/card.c client/watch.c \
 	client/readers.c client/source.c client/dirwatch.c client/channel.c client/descriptor.c client/process.c client/debug.c
 
 CTL = $(wildcard ctl/*.c)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two tables, one of contexts and one of cards, sorted by number, under one lock that is held for
+ * Two tables, one of contexts and one of cards, under one lock that is held for
  * moments only: never while waiting for a handler, a card or another thread's call. Whoever uses an
  * object is counted inside; an object is freed by the last one who leaves. A card has a lock of its
  * own, so that only calls on the same handle wait for each other: one handle of a process may wait for
@@ -19,30 +19,18 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 
 #include "client/clock.h"
 #include "client/descriptor.h"
 #include "client/process.h"
+#include "client/table.h"
 #include "client/watch.h"
 
 enum {
 	FINISH_MS = 1000, /* chosen: how long a release waits for a handler to clean up */
 	MAX_PARKED =
 		16, /* chosen: readers that a context uses in turn; descriptors are the program's */
-};
-
-struct entry {
-	LONG id;
-	void *object;
-};
-
-/* Sorted by id; grows as needed; without memory of its own when empty. */
-struct table {
-	struct entry *entries;
-	size_t n;
-	size_t size;
 };
 
 static struct {
@@ -52,73 +40,6 @@ static struct {
 	struct context
 		*all; /* contexts of this process, for a child to close: released ones, too */
 } state = { .lock = PTHREAD_MUTEX_INITIALIZER };
-
-/* The first entry whose id is not below `id`. */
-static size_t table_position(const struct table *t, LONG id) {
-	size_t low = 0, high = t->n;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		if (t->entries[middle].id < id)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
-}
-
-static void *table_find(const struct table *t, LONG id) {
-	size_t i = table_position(t, id);
-	return i < t->n && t->entries[i].id == id ? t->entries[i].object : NULL;
-}
-
-static int table_grow(struct table *t) {
-	size_t size = t->size ? t->size * 2 : 8;
-	struct entry *entries = reallocarray(t->entries, size, sizeof(*entries));
-	if (!entries)
-		return -ENOMEM;
-	t->entries = entries;
-	t->size = size;
-	return 0;
-}
-
-static LONG random_id(void) {
-	uint32_t v;
-	if (getrandom(&v, sizeof(v), GRND_NONBLOCK) != (ssize_t)sizeof(v)) {
-		/* before the kernel's generator is ready: the numbers need be unique, not secret */
-		struct timespec ts;
-		clock_gettime(CLOCK_MONOTONIC, &ts);
-		v = (uint32_t)ts.tv_nsec * 2654435761u ^ (uint32_t)ts.tv_sec;
-	}
-	return (LONG)(v & 0x7fffffff);
-}
-
-/* Adds `object` under a new number. 0 or -ENOMEM. */
-static int table_add(struct table *t, void *object, LONG *ret_id) {
-	LONG id;
-	if (t->n == t->size && table_grow(t) < 0)
-		return -ENOMEM;
-	do
-		id = random_id();
-	while (id == 0 || table_find(&state.contexts, id) || table_find(&state.cards, id));
-	size_t i = table_position(t, id);
-	memmove(&t->entries[i + 1], &t->entries[i], (t->n - i) * sizeof(*t->entries));
-	t->entries[i] = (struct entry){ id, object };
-	t->n++;
-	*ret_id = id;
-	return 0;
-}
-
-static void table_take(struct table *t, LONG id) {
-	size_t i = table_position(t, id);
-	if (i == t->n || t->entries[i].id != id)
-		return;
-	t->n--;
-	memmove(&t->entries[i], &t->entries[i + 1], (t->n - i) * sizeof(*t->entries));
-	if (t->n == 0) {
-		free(t->entries);
-		*t = (struct table){ 0 };
-	}
-}
 
 /* What bears our mark is the parent's; the child may have closed it, and opened files of its own. */
 static void close_inherited(struct context *context) {
@@ -162,7 +83,7 @@ struct context *handle_context_new(void) {
 	context->no_blocking = secure_getenv("PCSCLITE_NO_BLOCKING") != NULL;
 	pthread_cond_init(&context->left, NULL);
 	lock();
-	int r = table_add(&state.contexts, context, &context->id);
+	int r = table_add(&state.contexts, &state.cards, context, &context->id);
 	if (r == 0) {
 		context->next = state.all;
 		state.all = context;
@@ -463,7 +384,7 @@ LONG handle_card_publish(struct card *card) {
 	LONG rv = SCARD_S_SUCCESS;
 	if (card->context->released)
 		rv = SCARD_E_INVALID_HANDLE;
-	else if (table_add(&state.cards, card, &card->id) < 0)
+	else if (table_add(&state.cards, &state.contexts, card, &card->id) < 0)
 		rv = SCARD_E_NO_MEMORY;
 	unlock();
 	return rv;
