@@ -169,15 +169,16 @@ check-system: model
 	$(SUDO) tests/system/level.sh "virtual machine" $(SUMMARY) --payload build/system/tree \
 		--helper $(M)/usbip-reader --helper $(M)/model-ctl
 
-# Everything, with what it needs installed first.
+# Everything, with what it needs installed first. Fuzzing takes what the machines of the system level leave idle.
 test:
 	tests/deps.sh
 	@mkdir -p build; rm -f $(SUMMARY)
 	@$(MAKE) --no-print-directory all model
 	-@$(MAKE) --no-print-directory -k check-style check-unit check-process
 	-@$(MAKE) --no-print-directory -k check-sanitized
-	-@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=20
-	-@$(MAKE) --no-print-directory -k check-system
+	-@nice -n 19 $(MAKE) --no-print-directory fuzz FUZZ_SECONDS=20 >build/fuzz.log 2>&1 & \
+		$(MAKE) --no-print-directory -k check-system; wait; cat build/fuzz.log
+	@grep -q '^fuzz' $(SUMMARY) || printf 'fuzz\t0\t1\t0\t0\n' >>$(SUMMARY)
 	@echo; $(RUN) --total $(SUMMARY)
 
 demo:

@@ -9,7 +9,7 @@ passed=0 failed=0
 one() {
 	name=${1##*/fuzz-}
 	mkdir -p "build/fuzz/new/$name" "tests/fuzz/corpus/$name"
-	"$1" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -artifact_prefix="build/fuzz/$name-" \
+	"$1" -max_total_time="$seconds" -timeout=60 -rss_limit_mb=2048 -artifact_prefix="build/fuzz/$name-" \
 		"build/fuzz/new/$name" "tests/fuzz/corpus/$name" >"build/fuzz/$name.log" 2>&1
 }
 while [ $# -gt 0 ]; do
