@@ -92,6 +92,25 @@ static int call_fault(struct call *call) {
 	return reader_fault(call->device->reader, call->rest, bed_now());
 }
 
+static int call_pin(struct call *call) {
+	return reader_pin(call->device->reader, call->rest);
+}
+
+/* What the card got of a PIN: nobody else may have seen it. */
+static int call_seen(struct call *call) {
+	unsigned slot;
+	if (number_word(call, READER_MAX_SLOTS - 1, &slot))
+		return -EINVAL;
+	const struct card *card = reader_card_in(call->device->reader, slot);
+	if (!card)
+		return -ENOENT;
+	fprintf(call->out, "commands=%u\ntries=%u\napdu=", card->pin.n_seen, card->pin.tries);
+	for (size_t i = 0; i < card->pin.seen_len; i++)
+		fprintf(call->out, "%02x", card->pin.seen[i]);
+	fprintf(call->out, "%s\n", card->pin.seen_len ? "" : "-");
+	return 0;
+}
+
 static int call_faults(struct call *call) {
 	const char *word = text_word(&call->rest);
 	if (!word || strcmp(word, "clear") != 0)
@@ -117,6 +136,22 @@ static int call_claim(struct call *call) {
 	if (!call->bed->ops->claim)
 		return -ENOTSUP;
 	return call->bed->ops->claim(call->bed, call->device, !strcmp(word, "on"));
+}
+
+static int resume(struct call *call, int dead) {
+	if (!call->bed->ops->resume)
+		return -ENOTSUP;
+	if (!call->device->plugged)
+		return -ENODEV;
+	return call->bed->ops->resume(call->bed, call->device, dead);
+}
+
+static int call_resume(struct call *call) {
+	return resume(call, 0);
+}
+
+static int call_nodev(struct call *call) {
+	return resume(call, 1);
 }
 
 static int call_count(struct call *call) {
@@ -197,8 +232,12 @@ static const struct {
 	{ "card", call_card, 1, 0 },
 	{ "fault", call_fault, 1, 0 },
 	{ "faults", call_faults, 1, 0 },
+	{ "pin", call_pin, 1, 0 },
+	{ "seen", call_seen, 1, 0 },
 	{ "interrupt", call_interrupt, 1, 0 },
 	{ "claim", call_claim, 1, 0 },
+	{ "resume", call_resume, 1, 0 },
+	{ "nodev", call_nodev, 1, 0 },
 	{ "count", call_count, 1, 0 },
 	{ "wait", call_wait, 1, 0 },
 	{ "trace", call_trace, 1, 0 },

@@ -53,6 +53,9 @@ struct bed_ops {
 	void (*ready)(struct bed *bed, struct bed_device *device);
 	/* Another program claims all interfaces, or lets go. NULL: cannot be. */
 	int (*claim)(struct bed *bed, struct bed_device *device, int on);
+	/* The system slept: transfers end, claims and the cards' power are lost. `dead`: who has the
+	 * node open must open it anew. With the lock held. NULL: cannot be. */
+	int (*resume)(struct bed *bed, struct bed_device *device, int dead);
 	/* Brings `node` up to date where it is not known when plugging. NULL: it is. */
 	void (*node)(struct bed *bed, struct bed_device *device);
 	/* In the program's process, before exec: environment. NULL: nothing. */

@@ -165,6 +165,12 @@ static void run(struct card *card, const struct apdu *apdu, struct card_reply *r
 		reply->delay_us = (uint64_t)apdu->p12 * 1000;
 		card_reply_sw(reply, 0x9000);
 		break;
+	case 0x20:
+	case 0x24:
+	case 0x2c:
+		card_reply_sw(
+			reply, card_pin_run(card, apdu->ins, apdu->p12 >> 8, apdu->data, apdu->nc));
+		break;
 	case 0xe6: card_reply_sw(reply, apdu->p12); break;
 	case 0xc0: card_rest(card, apdu->ne ? apdu->ne : 256, reply); break;
 	case 0xda:
@@ -187,6 +193,7 @@ void card_run(struct card *card, const uint8_t *apdu, size_t len, struct card_re
 	ret_reply->extensions = 0;
 	card->counters.apdus++;
 	card->n_commands++;
+	card_pin_note(card, apdu, len);
 	if (card->backend.apdu) {
 		run_backend(card, apdu, len, ret_reply);
 		return;

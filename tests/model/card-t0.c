@@ -11,6 +11,11 @@
 
 #include <string.h>
 
+int card_t0_takes_data(uint8_t ins) {
+	/* SELECT, VERIFY, CHANGE REFERENCE DATA, RESET RETRY COUNTER, and the echo of our own */
+	return ins == 0xa4 || ins == 0x20 || ins == 0x24 || ins == 0x2c || ins == 0xec;
+}
+
 /* An answer of `len` bytes and a status word, to a command that has sent data. */
 static void keep(struct card *card, struct card_reply *reply) {
 	size_t n = reply->len - 2;

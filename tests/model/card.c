@@ -143,6 +143,10 @@ static int option_set(struct card *card, const char *key, const char *value) {
 		return volts_set(card, value);
 	if (!strcmp(key, "pps"))
 		return pps_set(card, value);
+	if (!strcmp(key, "pin"))
+		return card_pin_set(card->pin.pin, value) ? -EINVAL : 0;
+	if (!strcmp(key, "puk"))
+		return card_pin_set(card->pin.puk, value) ? -EINVAL : 0;
 	if (text_number(value, CARD_MAX_REPLY, &n))
 		return -EINVAL;
 	if (!strcmp(key, "atrlen"))
@@ -182,6 +186,7 @@ int card_new(const char *spec, struct card **ret_card) {
 	if (!card)
 		return -ENOMEM;
 	card->volts = 7;
+	card_pin_start(card);
 	char *rest = buf;
 	int r = kind_set(card, strsep(&rest, ","));
 	for (char *option; !r && (option = strsep(&rest, ","));) {
@@ -217,6 +222,7 @@ void card_power_on(struct card *card, unsigned volts, int warm, struct card_repl
 	*(warm ? &card->counters.warm : &card->counters.cold) += 1;
 	card->powered = 0;
 	card->kept_set = 0;
+	card->pin.verified = 0;
 	card->rest_len = card->rest_off = 0;
 	if (card->mute || (volts && !(card->volts & volts)))
 		return;

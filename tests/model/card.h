@@ -16,6 +16,8 @@ enum {
 	CARD_MAX_ATR = 66,
 	/* NAD PCB LEN, 254 bytes, CRC (ISO/IEC 7816-3 11.3). */
 	CARD_MAX_BLOCK = 259,
+	/* Digits of a PIN or PUK. Chosen: more than format 2 of ISO 9564-1 holds. */
+	CARD_MAX_PIN = 16,
 	/* Mistakes that may wait for one card. Chosen. */
 	CARD_MAX_FAULTS = 16,
 	/* Rhythm of time extensions, microseconds. Chosen. */
@@ -119,6 +121,16 @@ struct card_counters {
 	unsigned long apdus, tpdus, blocks, pps, cold, warm;
 };
 
+/* What VERIFY and the like are about; outlives resets. */
+struct card_pin {
+	char pin[CARD_MAX_PIN + 1], puk[CARD_MAX_PIN + 1];
+	unsigned tries, puk_tries;
+	int verified; /* since power-up */
+	unsigned n_seen;
+	size_t seen_len;
+	uint8_t seen[300]; /* the last such command, as it came; chosen: a short one whole */
+};
+
 struct card {
 	/* as the specification says; constant */
 	struct card_atr cold_atr, warm_atr;
@@ -138,6 +150,7 @@ struct card {
 	unsigned protocol;
 	uint8_t ta1;
 	struct card_t1 t1;
+	struct card_pin pin;
 	unsigned n_commands, n_cold, n_warm;
 	int kept_set;
 	uint8_t kept[2];
@@ -179,7 +192,16 @@ int card_fault_take(struct card *card, enum card_fault_kind kind, unsigned *ret_
 /* Parts of the card, one file each. card_run: the application. card_t0_tpdu, card_t1_block: the
  * protocols. */
 void card_run(struct card *card, const uint8_t *apdu, size_t len, struct card_reply *ret_reply);
+/* card-pin.c: PIN and PUK at the start; a PIN from text (-1: not digits); a PIN command that came;
+ * the status word of one. */
+void card_pin_start(struct card *card);
+int card_pin_set(char *ret_digits, const char *value);
+void card_pin_note(struct card *card, const uint8_t *apdu, size_t len);
+unsigned card_pin_run(
+	struct card *card, unsigned ins, unsigned p1, const uint8_t *data, size_t len);
 void card_t0_tpdu(struct card *card, const uint8_t *tpdu, size_t len, struct card_reply *ret_reply);
+/* Whether the command with this INS takes data, where only its header has been seen. */
+int card_t0_takes_data(uint8_t ins);
 void card_t1_reset(struct card *card);
 void card_t1_block(
 	struct card *card, const uint8_t *block, size_t len, struct card_reply *ret_reply);

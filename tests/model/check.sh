@@ -66,6 +66,45 @@ bed "vanishes when a command comes" -m generic-tpdu -- sh -c "$prelude
 	usb-client /dev/bus/usb/001/002 hang
 	[ \"\$(model-ctl node 0)\" = node=- ]"
 
+bed "the system sleeps: the node has to be opened anew" -m generic-ext-apdu -- sh -c "$prelude
+	usb-client /dev/bus/usb/001/002 on hang >log & pid=\$!
+	model-ctl wait 0 xfr 1
+	model-ctl nodev 0
+	wait \$pid
+	[ \$(model-ctl node 0) = node=/dev/bus/usb/001/002 ]
+	usb-client /dev/bus/usb/001/002 on xfr=1"
+
+bed "the system sleeps: claims and power are lost" -m generic-ext-apdu -- sh -c "$prelude
+	usb-client /dev/bus/usb/001/002 on sleep on xfr=1 >log & pid=\$!
+	model-ctl wait 0 submits 6
+	model-ctl resume 0
+	wait \$pid
+	[ \$(value 0 claims) = 2 ]
+	[ \$(value 0 card.0.cold) = 2 ]"
+
+bed "tokens over control transfers" -m iccd-a -m iccd-b-short -m iccd-b-ext -m iccd-b-interrupt -- sh -c "$prelude
+	i=0; for n in \$MODEL_NODES; do
+		usb-client \$n token token
+		[ \$(value \$i violations) = 0 ]
+		i=\$((i + 1))
+	done
+	model-ctl fault 1 control-hang=81
+	usb-client /dev/bus/usb/001/003 token-hang & pid=\$!
+	model-ctl wait 1 submits 1 >log
+	until model-ctl trace 1 | grep -q '^c a1 81'; do sleep 0.01; done
+	model-ctl unplug 1
+	wait \$pid"
+
+bed "a PIN is seen by the card alone" -m pinpad-ext -- sh -c "$prelude
+	model-ctl seen 0 0 | grep -q '^apdu=-'
+	model-ctl pin 0 ms=5 12345678 ok
+	model-ctl pin 0 enter && exit 1
+	usb-client /dev/bus/usb/001/002 on pin
+	model-ctl seen 0 0 | grep -q '^apdu=00200001083132333435363738'
+	model-ctl trace 0 | grep '31 32 33 34' && exit 1
+	[ \$(value 0 secure) = 1 ]
+	[ \$(value 0 violations) = 0 ]"
+
 bed "twenty plugs" -m two-interfaces -- sh -c "$prelude
 	i=0; while [ \$i -lt 20 ]; do
 		usb-client \$(model-ctl node 0 | sed s/node=//)

@@ -142,7 +142,11 @@ static int behaviour_set(struct model_interface *itf, const char *key, unsigned 
 		{ "real_message", &itf->message_length }, { "real_protocols", &itf->protocols },
 		{ "real_slots", &itf->slots }, { "real_busy", &itf->busy },
 		{ "real_volts", &itf->volts }, { "status_ms", &itf->status_ms },
-		{ "latency_us", &itf->latency_us }, { "mute_ms", &itf->mute_ms } };
+		{ "latency_us", &itf->latency_us }, { "mute_ms", &itf->mute_ms },
+		{ "part", &itf->part }, { "poll_ms", &itf->poll_ms },
+		{ "poll_units", &itf->poll_units }, { "pin_validation", &itf->pin.validation },
+		{ "pin_settle_ms", &itf->pin.settle_ms },
+		{ "pin_timeout_s", &itf->pin.timeout_s } };
 	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
 		if (!strcmp(key, numbers[i].key)) {
 			*numbers[i].value = n;
@@ -153,7 +157,9 @@ static int behaviour_set(struct model_interface *itf, const char *key, unsigned 
 		int *value;
 	} flags[] = { { "behind_endpoints", &itf->behind_endpoints },
 		{ "empty_fails", &itf->empty_fails }, { "check_atr", &itf->check_atr },
-		{ "busy_answers", &itf->busy_answers }, { "no_escape", &itf->no_escape } };
+		{ "busy_answers", &itf->busy_answers }, { "no_escape", &itf->no_escape },
+		{ "pin_all_indexes", &itf->pin.all_indexes }, { "pin_swapped", &itf->pin.swapped },
+		{ "pin_key_extension", &itf->pin.key_extension } };
 	for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
 		if (!strcmp(key, flags[i].key)) {
 			*flags[i].value = n != 0;
@@ -172,6 +178,50 @@ static int interface_number(struct model_interface *itf, const char *key, const 
 	}
 	int r = behaviour_set(itf, key, n);
 	return r == -ENOENT ? field_set(itf, key, n) : r;
+}
+
+/* REQUEST[..]:ANSWER, REQUEST[..]:fail[=ERROR], each with @FEATURES behind it: hexadecimal. */
+static int escape_set(struct model_interface *itf, char *value) {
+	struct model_escape escape = { 0 };
+	unsigned n = 0;
+	char *level = value;
+	strsep(&level, "@");
+	char *answer = value;
+	strsep(&answer, ":");
+	if (!answer || itf->n_escapes == MODEL_MAX_ESCAPES)
+		return -EINVAL;
+	size_t len = strlen(value);
+	if (len >= 2 && !strcmp(value + len - 2, "..")) {
+		escape.prefix = 1;
+		value[len - 2] = 0;
+	}
+	if (level && text_hex_number(level, UINT32_MAX, &escape.features))
+		return -EINVAL;
+	escape.sets_level = level != NULL;
+	escape.fails = !strncmp(answer, "fail", 4);
+	if (escape.fails && answer[4] && (answer[4] != '=' || text_hex_number(answer + 5, 255, &n)))
+		return -EINVAL;
+	escape.error = (uint8_t)n;
+	if (raw_set(&escape.request, value) || (!escape.fails && raw_set(&escape.answer, answer)))
+		return -EINVAL;
+	itf->escapes[itf->n_escapes++] = escape;
+	return 0;
+}
+
+/* Bytes that a PIN pad insists on, hexadecimal. -ENOENT: no such key. */
+static int pin_set(struct model_interface *itf, const char *key, const char *value) {
+	unsigned n = 0;
+	if (!strcmp(key, "pin_case1_escape"))
+		return raw_set(&itf->pin.case1_escape, value);
+	int *number = !strcmp(key, "pin_verify_number") ? &itf->pin.verify_number
+		: !strcmp(key, "pin_modify_number")     ? &itf->pin.modify_number
+		: !strcmp(key, "pin_pace")              ? &itf->pin.pace
+							: NULL;
+	if (!number)
+		return -ENOENT;
+	int r = text_hex_number(value, 255, &n);
+	*number = (int)n;
+	return r;
 }
 
 static int interface_key(struct model *model, const char *key, char *value) {
@@ -214,7 +264,10 @@ static int interface_key(struct model *model, const char *key, char *value) {
 		itf->notify = (enum model_notify)n;
 		return r;
 	}
-	return interface_number(itf, key, value);
+	if (!strcmp(key, "escape"))
+		return escape_set(itf, value);
+	r = pin_set(itf, key, value);
+	return r == -ENOENT ? interface_number(itf, key, value) : r;
 }
 
 static int serial_set(struct model *model, const char *value, unsigned number) {
@@ -265,9 +318,16 @@ static int device_key(struct model *model, const char *key, const char *value, u
 /* The behaviour as announced, before the lines that follow may say otherwise. */
 static void take_announced(struct model_interface *itf) {
 	const uint8_t *d = itf->class_descriptor.bytes;
+	int bulk = 0;
+	for (size_t i = 0; i < itf->n_endpoints; i++)
+		bulk |= itf->endpoints[i].attributes == 2;
+	/* a bulk pair makes it CCID, whatever bInterfaceProtocol says */
+	if (itf->ccid && !bulk && (itf->class.protocol == 1 || itf->class.protocol == 2))
+		itf->transport = itf->class.protocol == 1 ? MODEL_ICCD_A : MODEL_ICCD_B;
 	if (!itf->ccid || itf->class_descriptor.len < MODEL_CCID_LENGTH)
 		return;
 	itf->announced_rates = d[27];
+	itf->pin.support = d[52];
 	if (!itf->slots)
 		itf->slots = d[4] + 1u;
 	if (!itf->volts)
@@ -350,6 +410,11 @@ static int interface_begin(struct model *model) {
 	itf->class.class = 0x0b;
 	itf->ccid = 1;
 	itf->features = UINT32_MAX; /* not told yet */
+	itf->pin = (struct model_pin){ .verify_number = -1,
+		.modify_number = -1,
+		.validation = 7,
+		.timeout_s = 30, /* chosen */
+		.pace = -1 };
 	memcpy(itf->class_descriptor.bytes, PLAIN, sizeof PLAIN);
 	itf->class_descriptor.len = sizeof PLAIN;
 	strcpy(itf->card, "t1");

@@ -10,11 +10,13 @@ enum {
 	MODEL_MAX_INTERFACES = 8,
 	MODEL_MAX_ENDPOINTS = 6,
 	/* Bytes given in one line of hex. Chosen. */
-	MODEL_MAX_RAW = 256,
+	MODEL_MAX_RAW = 512,
 	/* bNumDataRatesSupported is one byte (CCID 1.10 5.1); a reader may return more than it
 	 * says. */
 	MODEL_MAX_RATES = 512,
 	MODEL_MAX_STRINGS = 16,
+	/* Escape commands that a model knows an answer to. Chosen. */
+	MODEL_MAX_ESCAPES = 24,
 	MODEL_MAX_DESCRIPTORS = 4096,
 	/* bDescriptorLength of the CCID class descriptor (CCID 1.10 5.1). */
 	MODEL_CCID_LENGTH = 54,
@@ -48,6 +50,37 @@ struct model_raw {
 	size_t len;
 };
 
+/* How class messages travel (bInterfaceProtocol, where there is no bulk pair). */
+enum model_transport {
+	MODEL_BULK,
+	MODEL_ICCD_A, /* control transfers, T=0 byte by byte */
+	MODEL_ICCD_B, /* control transfers, APDUs */
+};
+
+/* A scripted answer to an Escape command. */
+struct model_escape {
+	struct model_raw request, answer;
+	int prefix; /* more may follow the request */
+	int fails;  /* answered with failure and `error` */
+	uint8_t error;
+	int sets_level; /* dwFeatures is `features` from now on */
+	uint32_t features;
+};
+
+/* What a product's PIN pad wants, beyond what CCID says. */
+struct model_pin {
+	uint8_t support; /* bPINSupport */
+	int all_indexes; /* modification: three bMsgIndex bytes whatever bNumberMessage is */
+	int swapped;     /* takes the minimum before the maximum */
+	int verify_number, modify_number; /* the only bNumberMessage that it understands, -1: any */
+	unsigned validation;              /* bits of bEntryValidationCondition that it can do */
+	unsigned settle_ms;               /* rest that it wants before Secure */
+	unsigned timeout_s;               /* where bTimeOut is 0 */
+	int key_extension;                /* a time extension with each key */
+	struct model_raw case1_escape;    /* must come right before a template without Lc */
+	int pace;                         /* bitmap of PACE capabilities, -1: none */
+};
+
 struct model_interface {
 	uint8_t number, name;
 	struct model_class class;
@@ -56,6 +89,7 @@ struct model_interface {
 	struct model_raw after; /* put after the class descriptor */
 	int behind_endpoints;   /* class descriptor after the last endpoint */
 	int ccid;               /* behaves as a CCID reader */
+	enum model_transport transport;
 	size_t n_endpoints;
 	struct model_endpoint endpoints[MODEL_MAX_ENDPOINTS];
 
@@ -72,6 +106,12 @@ struct model_interface {
 	int check_atr;       /* refuses ATRs with a bad TS or TCK */
 	int busy_answers;    /* answers E0h while busy; otherwise drops what it was doing */
 	int no_escape;
+	size_t n_escapes;
+	struct model_escape escapes[MODEL_MAX_ESCAPES];
+	struct model_pin pin;
+	unsigned part;       /* ICCD version B: longest part of an answer, 0: by the level */
+	unsigned poll_ms;    /* ICCD: every command takes this long */
+	unsigned poll_units; /* ICCD version B: wait told in polling answers, in 10 ms */
 	enum model_zlp zlp;
 	enum model_notify notify;
 	char card[128]; /* in its slots at the start */

@@ -89,6 +89,9 @@ static uint64_t queue_extensions(struct reader *reader, struct reader_interface 
 	/* bmCommandStatus 2, bError: the multiplier (CCID 1.10 6.2.6) */
 	const uint8_t message[READER_HEADER] = { answer->type, 0, 0, 0, 0, command->slot,
 		command->seq, (uint8_t)(0x80 | (answer->status & 3)), 1, 0 };
+	for (size_t i = 0; i < answer->n_signs; i++)
+		queue(itf, command, CHUNK_DATA, command->now + answer->signs[i], message,
+			sizeof message);
 	int endless = 0;
 	if (fault_strikes(reader, FAULT_EXTEND, &arg, &arg2)) {
 		n += arg;
@@ -331,6 +334,56 @@ static void set_parameters(struct reader *reader, const struct model_interface *
 	give_parameters(slot, answer);
 }
 
+/* An Escape whose answer the model knows; others come back as they are. */
+static void escape(struct reader_interface *itf, struct reader_slot *slot,
+	const struct command *command, struct answer *answer) {
+	const struct model_interface *model = itf->model;
+	itf->last_escape.len = command->len < MODEL_MAX_RAW ? command->len : 0;
+	memcpy(itf->last_escape.bytes, command->data, itf->last_escape.len);
+	answer->data = command->data;
+	answer->len = command->len;
+	for (size_t i = 0; i < model->n_escapes; i++) {
+		const struct model_escape *e = &model->escapes[i];
+		if (command->len < e->request.len ||
+			(!e->prefix && command->len > e->request.len) ||
+			memcmp(command->data, e->request.bytes, e->request.len) != 0)
+			continue;
+		answer->data = e->answer.bytes;
+		answer->len = e->answer.len;
+		if (e->fails)
+			fail(answer, slot, e->error);
+		if (e->sets_level)
+			itf->own.features = e->features;
+		return;
+	}
+	if (model->no_escape)
+		fail(answer, slot, ERROR_UNSUPPORTED);
+}
+
+/* bClockStatus (CCID 1.10 6.2.2): 0 runs, 1 stopped low. */
+static void clock_command(
+	const struct reader_slot *slot, const struct command *command, struct answer *answer) {
+	if (command->bytes[7] > 1)
+		fail(answer, slot, ERROR_FIRST_PARAMETER);
+	else if (!slot->powered)
+		fail(answer, slot, ERROR_MUTE);
+	else
+		answer->extra = command->bytes[7];
+}
+
+/* SetDataRateAndClockFrequency: the reader takes what it is told (CCID 1.10 6.1.14). */
+static void set_rate(struct reader *reader, const struct reader_slot *slot,
+	const struct command *command, struct answer *answer) {
+	if (command->len != 8) {
+		reader_violation(
+			reader, "SetDataRateAndClockFrequency with %zu bytes", command->len);
+		fail(answer, slot, ERROR_LENGTH);
+		return;
+	}
+	answer->data = command->data;
+	answer->len = command->len;
+}
+
 static void take_abort(struct reader_interface *itf, struct reader_slot *slot,
 	const struct command *command, struct answer *answer) {
 	/* without its control half there is nothing to abort (CCID 1.10 6.1.13) */
@@ -368,13 +421,17 @@ static void work(struct reader *reader, struct reader_interface *itf, struct rea
 		give_parameters(slot, answer);
 		break;
 	case MSG_SET_PARAMETERS: set_parameters(reader, model, slot, command, answer); break;
-	case MSG_ESCAPE:
-		if (model->no_escape) {
+	case MSG_ESCAPE: escape(itf, slot, command, answer); break;
+	case MSG_SECURE: secure_message(reader, itf, slot, command, answer); break;
+	case MSG_CLOCK: clock_command(slot, command, answer); break;
+	case MSG_SET_RATE: set_rate(reader, slot, command, answer); break;
+	case MSG_T0APDU:
+		if (!(model->features & (FEATURE_SHORT | FEATURE_EXTENDED)))
 			fail(answer, slot, ERROR_UNSUPPORTED);
-			break;
-		}
-		answer->data = command->data;
-		answer->len = command->len;
+		break;
+	case MSG_MECHANICAL:
+		if (!model->class_descriptor.bytes[36])
+			fail(answer, slot, ERROR_UNSUPPORTED);
 		break;
 	case MSG_ABORT: take_abort(itf, slot, command, answer); break;
 	default: fail(answer, slot, ERROR_UNSUPPORTED);
@@ -466,11 +523,17 @@ void ccid_message(struct reader *reader, struct reader_interface *itf, uint64_t 
 		slot->busy_until = UINT64_MAX;
 		return;
 	}
-	if (fault_strikes(reader, FAULT_REFUSE, &arg, &arg2))
+	if (fault_strikes(reader, FAULT_REFUSE, &arg, &arg2)) {
+		/* a part of a command that fails is the end of all of it */
+		slot->collecting = 0;
+		slot->command_len = 0;
 		fail(&answer, slot, (uint8_t)arg);
-	else if (READER_HEADER + command.len > itf->model->message_length)
+	} else if (READER_HEADER + command.len > itf->model->message_length)
 		fail(&answer, slot, ERROR_LENGTH);
 	else
 		work(reader, itf, slot, &command, &answer);
 	ccid_answer(reader, itf, &command, &answer);
+	if (command.type != MSG_ESCAPE)
+		itf->last_escape.len = 0;
+	itf->last_at = now;
 }

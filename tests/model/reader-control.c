@@ -63,7 +63,7 @@ static int give_descriptor(
 static struct reader_interface *class_interface(struct reader *reader, const uint8_t *setup) {
 	for (size_t i = 0; i < reader->model->n_interfaces; i++) {
 		struct reader_interface *itf = &reader->interfaces[i];
-		if (itf->model->ccid && itf->model->number == setup[4])
+		if (itf->model->ccid && itf->model->number == setup[4] && !setup[5])
 			return itf;
 	}
 	return NULL;
@@ -92,17 +92,27 @@ static int take_abort(struct reader *reader, struct reader_interface *itf, const
 	return 0;
 }
 
-static int class_request(struct reader *reader, const uint8_t *setup, uint8_t *data, size_t size) {
+static int class_request(
+	struct reader *reader, const uint8_t *setup, uint8_t *data, size_t size, uint64_t now) {
 	struct reader_interface *itf = class_interface(reader, setup);
 	unsigned arg;
 	reader_trace(reader, 'c', setup, 8);
-	if (!itf || fault_control(reader, FAULT_CONTROL_STALL, setup[1], &arg))
+	if (!itf) {
+		reader_violation(reader, "class request %02x to interface %u", setup[1],
+			setup[4] | (unsigned)setup[5] << 8);
+		return -EPIPE;
+	}
+	if (fault_control(reader, FAULT_CONTROL_HANG, setup[1], &arg))
+		return -EINPROGRESS;
+	if (fault_control(reader, FAULT_CONTROL_STALL, setup[1], &arg))
 		return -EPIPE;
 	if (fault_control(reader, FAULT_CONTROL_SHORT, setup[1], &arg)) {
 		size_t n = arg < size ? arg : size;
 		memset(data, 0x2a, n);
 		return (int)n;
 	}
+	if (itf->model->transport != MODEL_BULK)
+		return iccd_request(reader, itf, setup, data, size, now);
 	switch (setup[0] << 8 | setup[1]) {
 	case CCID_ABORT: return take_abort(reader, itf, setup);
 	case CCID_GET_CLOCKS: return give(data, size, itf->model->class_descriptor.bytes + 10, 4);
@@ -127,7 +137,7 @@ int reader_control(
 		size = length;
 	reader_count(reader, COUNT_CONTROL);
 	if ((setup[0] & 0x60) == 0x20)
-		return class_request(reader, setup, data, size);
+		return class_request(reader, setup, data, size, now);
 	switch (setup[0] << 8 | setup[1]) {
 	case GET_DESCRIPTOR: return give_descriptor(reader, setup, data, size);
 	case GET_CONFIGURATION: return give(data, size, &reader->configuration, 1);

@@ -115,7 +115,6 @@ static void stream_set(struct reader_slot *slot, const uint8_t *bytes, size_t le
 
 /* T=0 character by character: the card acknowledges the header before it takes or sends data. */
 static int character_t0(struct reader_slot *slot, const uint8_t *data, size_t len) {
-	/* the commands of the card's application that take data */
 	if (slot->header_len + len > sizeof slot->header)
 		return -1;
 	memcpy(slot->header + slot->header_len, data, len);
@@ -125,7 +124,7 @@ static int character_t0(struct reader_slot *slot, const uint8_t *data, size_t le
 		slot->reply.outcome = CARD_HANGS;
 		return 0;
 	}
-	int takes = (h[1] == 0xa4 || h[1] == 0xec) && h[4];
+	int takes = card_t0_takes_data(h[1]) && h[4];
 	if (takes && slot->header_len < 5u + h[4]) {
 		stream_set(slot, &h[1], 1);
 		slot->reply.outcome = CARD_ANSWERS;
@@ -147,8 +146,8 @@ static int character_t0(struct reader_slot *slot, const uint8_t *data, size_t le
 }
 
 /* Character level: bytes to the card, and as many back as are expected. */
-static void character(struct reader *reader, struct reader_interface *itf, struct reader_slot *slot,
-	const struct command *command, struct answer *answer) {
+void exchange_character(struct reader *reader, struct reader_interface *itf,
+	struct reader_slot *slot, const struct command *command, struct answer *answer) {
 	size_t want = command->bytes[8] | (size_t)command->bytes[9] << 8;
 	slot->reply.outcome = slot->stream_off < slot->stream_len ? CARD_ANSWERS : CARD_MUTE;
 	slot->reply.delay_us = 0;
@@ -176,8 +175,8 @@ static void character(struct reader *reader, struct reader_interface *itf, struc
 
 /* APDU levels: at most 256 bytes and a status word go back at once where the level is the short
  * one. */
-static void apdu(const struct model_interface *model, struct reader_slot *slot, const uint8_t *data,
-	size_t len, struct answer *answer) {
+void exchange_apdu(const struct model_interface *model, struct reader_slot *slot,
+	const uint8_t *data, size_t len) {
 	struct card *card = slot->card;
 	struct card_reply *reply = &slot->reply;
 	card_apdu(card, data, len, reply);
@@ -190,6 +189,11 @@ static void apdu(const struct model_interface *model, struct reader_slot *slot, 
 		card->rest_off = 0;
 		card_rest(card, 256, reply);
 	}
+}
+
+static void apdu(const struct model_interface *model, struct reader_slot *slot, const uint8_t *data,
+	size_t len, struct answer *answer) {
+	exchange_apdu(model, slot, data, len);
 	pass_on(model, slot, answer);
 }
 
@@ -273,5 +277,46 @@ void exchange_xfr(struct reader *reader, struct reader_interface *itf, struct re
 	else if (features & FEATURE_TPDU)
 		tpdu(reader, itf, slot, command, ret_answer);
 	else
-		character(reader, itf, slot, command, ret_answer);
+		exchange_character(reader, itf, slot, command, ret_answer);
+}
+
+int exchange_is_t1_tpdu(const struct model_interface *model, const struct reader_slot *slot) {
+	return slot->protocol == 1 && !(model->features & (FEATURE_SHORT | FEATURE_EXTENDED));
+}
+
+/* The block that goes to the card instead of the APDU: the reader computes LEN and EDC. */
+static void secured_block(
+	struct reader_slot *slot, const uint8_t *prologue, const uint8_t *apdu, size_t len) {
+	uint8_t block[CARD_MAX_BLOCK] = { prologue[0], prologue[1], (uint8_t)len };
+	if (len > 254)
+		return;
+	memcpy(block + 3, apdu, len);
+	size_t edc = card_t1_edc(slot->card->atr->crc, block, 3 + len, block + 3 + len);
+	card_tpdu(slot->card, block, 3 + len + edc, &slot->reply);
+	memset(block, 0, sizeof block);
+}
+
+void exchange_secured(struct reader *reader, struct reader_interface *itf, struct reader_slot *slot,
+	const uint8_t *prologue, const uint8_t *apdu_bytes, size_t len, struct answer *ret_answer) {
+	const struct model_interface *model = itf->model;
+	if (model->features & (FEATURE_SHORT | FEATURE_EXTENDED)) {
+		apdu(model, slot, apdu_bytes, len, ret_answer);
+		slot->answer_off = 0;
+		if ((model->features & FEATURE_EXTENDED) && !ret_answer->status &&
+			!ret_answer->silent)
+			hand_out(model, slot, ret_answer);
+		return;
+	}
+	slot->reply.outcome = CARD_MUTE;
+	slot->reply.delay_us = 0;
+	slot->reply.extensions = 0;
+	if (in_tune(reader, slot)) {
+		if (slot->protocol)
+			secured_block(slot, prologue, apdu_bytes, len);
+		else
+			card_tpdu(slot->card, apdu_bytes,
+				len > 5 && len == 6u + apdu_bytes[4] ? len - 1 : len, &slot->reply);
+	}
+	slot->settled = 1;
+	pass_on(model, slot, ret_answer);
 }

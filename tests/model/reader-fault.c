@@ -50,6 +50,7 @@ static const struct {
 	{ "vanish", FAULT_VANISH, 0, 0 },
 	{ "control-stall", FAULT_CONTROL_STALL, 256, 1 },
 	{ "control-short", FAULT_CONTROL_SHORT, 1, 0 },
+	{ "control-hang", FAULT_CONTROL_HANG, 256, 1 },
 	{ "interrupt-error", FAULT_INTERRUPT_ERROR, 1, 0 },
 	{ "interrupt-stall", FAULT_INTERRUPT_STALL, 0, 0 },
 	{ "interrupt-silent", FAULT_INTERRUPT_SILENT, 0, 0 },
@@ -178,19 +179,45 @@ void reader_faults_clear(struct reader *reader) {
 			card_faults_clear(reader->slots[i].card);
 }
 
+/* The last command is over: its faults count down. */
+static void fault_done(struct fault *fault) {
+	if (fault->strikes && fault->times && !--fault->times)
+		fault->kind = FAULT_NONE;
+	fault->strikes = 0;
+}
+
+static void fault_arm(struct fault *fault, int fits) {
+	if (fits && fault->skip)
+		fault->skip--;
+	else if (fits)
+		fault->strikes = 1;
+}
+
 void fault_match(struct reader *reader, uint8_t type, unsigned slot) {
 	for (size_t i = 0; i < READER_MAX_FAULTS; i++) {
 		struct fault *fault = &reader->faults[i];
-		if (fault->strikes && fault->times && !--fault->times)
-			fault->kind = FAULT_NONE;
-		fault->strikes = 0;
+		fault_done(fault);
 		int fits = fault->kind != FAULT_NONE && fault->kind < FAULT_CONTROL_STALL &&
 			(fault->on < 0 || fault->on == type) &&
 			(fault->slot < 0 || (unsigned)fault->slot == slot);
-		if (fits && fault->skip)
-			fault->skip--;
-		else if (fits)
-			fault->strikes = 1;
+		fault_arm(fault, fits);
+	}
+}
+
+void fault_match_request(
+	struct reader *reader, uint8_t request, unsigned slot, enum iccd_draws draws) {
+	for (size_t i = 0; i < READER_MAX_FAULTS; i++) {
+		struct fault *fault = &reader->faults[i];
+		fault_done(fault);
+		int of_command = fault->kind == FAULT_LATE || fault->kind == FAULT_EXTEND ||
+			fault->kind == FAULT_DROP || fault->kind == FAULT_DEAF ||
+			fault->kind == FAULT_REFUSE || fault->kind == FAULT_VANISH ||
+			fault->kind == FAULT_STALL_OUT;
+		enum iccd_draws wants = of_command ? ICCD_DRAWS_COMMAND : ICCD_DRAWS_ANSWER;
+		int fits = fault->kind != FAULT_NONE && fault->kind < FAULT_CONTROL_STALL &&
+			(fault->on < 0 ? wants == draws : fault->on == request) &&
+			(fault->slot < 0 || (unsigned)fault->slot == slot);
+		fault_arm(fault, fits);
 	}
 }
 
@@ -211,7 +238,7 @@ int fault_control(
 	struct reader *reader, enum fault_kind kind, unsigned request, unsigned *ret_arg) {
 	for (size_t i = 0; i < READER_MAX_FAULTS; i++) {
 		struct fault *fault = &reader->faults[i];
-		int named = kind == FAULT_CONTROL_STALL && fault->arg != 256;
+		int named = kind != FAULT_CONTROL_SHORT && fault->arg != 256;
 		if (fault->kind != kind || (named && fault->arg != request))
 			continue;
 		if (fault->skip) {

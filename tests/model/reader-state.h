@@ -16,6 +16,9 @@ enum {
 	READER_MAX_VIOLATIONS = 64,
 	READER_MAX_INTERRUPTS = 8,
 	READER_HEADER = 10,
+	/* Keys that a user may press in one script, and digits of one PIN. Chosen. */
+	PIN_MAX_KEYS = 256,
+	PIN_MAX_DIGITS = 32,
 };
 
 /* Message types (CCID 1.10 6). */
@@ -61,6 +64,8 @@ enum {
 	ERROR_LEVEL = 0x08,
 	ERROR_STRUCTURE = 0x0a,
 	ERROR_BUSY = 0xe0,
+	ERROR_PIN_CANCELLED = 0xef,
+	ERROR_PIN_TIMEOUT = 0xf0,
 	ERROR_ATR_TCK = 0xf7,
 	ERROR_ATR_TS = 0xf8,
 	ERROR_PROTOCOL = 0xf6,
@@ -95,6 +100,8 @@ struct answer {
 	int silent;                         /* never */
 	uint64_t delay_us;
 	unsigned extensions;
+	const uint64_t *signs; /* more extensions, this long after the command; borrowed */
+	size_t n_signs;
 	const uint8_t *data;
 	size_t len;
 };
@@ -141,6 +148,7 @@ enum fault_kind {
 	FAULT_VANISH,
 	FAULT_CONTROL_STALL,
 	FAULT_CONTROL_SHORT,
+	FAULT_CONTROL_HANG,
 	/* at once */
 	FAULT_INTERRUPT_ERROR,
 	FAULT_INTERRUPT_STALL,
@@ -181,8 +189,34 @@ struct reader_slot {
 	uint8_t header[5 + 255];
 };
 
+/* A token on control transfers (ICCD 1.0): what its next answer is. */
+enum iccd_step {
+	ICCD_IDLE,
+	ICCD_COMMAND, /* version A: waits for the command's data */
+	ICCD_DATA,    /* the answer can be fetched */
+	ICCD_STATUS,  /* version A: the status word can be fetched */
+	ICCD_MORE,    /* version B: part of a command taken */
+	ICCD_FAILED,  /* version B: `error` says why */
+};
+
+/* What an ordered fault without on= waits for. */
+enum iccd_draws {
+	ICCD_DRAWS_NAMED,   /* nothing: has to be named */
+	ICCD_DRAWS_COMMAND, /* those of time and of refusal */
+	ICCD_DRAWS_ANSWER,  /* all others */
+};
+
+struct iccd {
+	enum iccd_step step;
+	uint8_t error;
+	uint64_t ready_at; /* of the answer; UINT64_MAX: never */
+	uint64_t ask_at;   /* not to be asked before this, as told */
+};
+
 struct reader_interface {
 	const struct model_interface *model;
+	struct model_interface own; /* where Escape commands may change something */
+	struct iccd iccd;
 	unsigned first_slot;
 	int last_seq;
 	size_t rx_len;
@@ -194,8 +228,17 @@ struct reader_interface {
 	unsigned changed; /* bits of slots, not yet notified */
 	int notify;
 	int interrupt_errors, interrupt_silent;
+	struct model_raw last_escape; /* the command before this one, where it was an Escape */
+	uint64_t last_at;             /* when the last command came */
 	size_t n_interrupts;
 	struct model_raw interrupts[READER_MAX_INTERRUPTS];
+};
+
+/* What the user does: a digit, or o(k), x (cancel), t(imeout), c(lear), b(ack), `ms` after the
+ * last key. */
+struct reader_key {
+	char code;
+	unsigned ms;
 };
 
 struct reader {
@@ -207,6 +250,10 @@ struct reader {
 	uint8_t configuration;
 	uint64_t vanish_at;
 	struct fault faults[READER_MAX_FAULTS];
+	struct reader_key keys[PIN_MAX_KEYS];
+	size_t n_keys, key_pos;
+	uint64_t pressed[PIN_MAX_KEYS]; /* when, since the Secure under work came */
+	size_t n_pressed;
 	unsigned long counts[N_COUNTS];
 	size_t n_trace, trace_pos;
 	char *trace[READER_MAX_TRACE];
@@ -240,9 +287,34 @@ uint8_t ccid_icc(const struct reader_slot *slot);
 /* reader-exchange.c: XfrBlock; parameters in force for `protocol` */
 void exchange_xfr(struct reader *reader, struct reader_interface *itf, struct reader_slot *slot,
 	const struct command *command, struct answer *ret_answer);
+/* One APDU to the card, its answer in slot->reply as the short level has it. */
+void exchange_apdu(const struct model_interface *model, struct reader_slot *slot,
+	const uint8_t *data, size_t len);
 void exchange_defaults(struct reader_slot *slot, unsigned protocol, uint8_t ta1);
 
+/* The same with a command that the reader itself has made up, after `prologue` (NAD, PCB, LEN) where
+ * it is to be a block of T=1. */
+void exchange_secured(struct reader *reader, struct reader_interface *itf, struct reader_slot *slot,
+	const uint8_t *prologue, const uint8_t *apdu, size_t len, struct answer *ret_answer);
+int exchange_is_t1_tpdu(const struct model_interface *model, const struct reader_slot *slot);
+
+/* XfrBlock at character level: `command` has the expected number of bytes at offset 8. */
+void exchange_character(struct reader *reader, struct reader_interface *itf,
+	struct reader_slot *slot, const struct command *command, struct answer *ret_answer);
+
+/* reader-secure.c */
+void secure_message(struct reader *reader, struct reader_interface *itf, struct reader_slot *slot,
+	const struct command *command, struct answer *answer);
+
+/* reader-iccd.c: a class request to a token; what reader_control returns */
+int iccd_request(struct reader *reader, struct reader_interface *itf, const uint8_t *setup,
+	uint8_t *data, size_t size, uint64_t now);
+void iccd_reset(struct reader_interface *itf);
+
 /* reader-fault.c */
+/* Marks the faults that strike this class request to a token. */
+void fault_match_request(
+	struct reader *reader, uint8_t request, unsigned slot, enum iccd_draws draws);
 /* Marks the faults that strike this command. */
 void fault_match(struct reader *reader, uint8_t type, unsigned slot);
 /* Whether a fault of this kind strikes the command under work. */

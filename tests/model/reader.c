@@ -23,7 +23,8 @@ int reader_new(const struct model *model, struct reader **ret_reader) {
 	reader->vanish_at = UINT64_MAX;
 	for (size_t i = 0; i < model->n_interfaces; i++) {
 		struct reader_interface *itf = &reader->interfaces[i];
-		itf->model = &model->interfaces[i];
+		itf->own = model->interfaces[i];
+		itf->model = &itf->own;
 		itf->first_slot = reader->n_slots;
 		itf->last_seq = -1;
 		if (itf->model->ccid && reader->n_slots + itf->model->slots <= READER_MAX_SLOTS)
@@ -80,6 +81,7 @@ static void interface_reset(struct reader *reader, struct reader_interface *itf)
 	queue_clear(itf);
 	itf->rx_len = 0;
 	itf->rx_drop = itf->halted_in = itf->halted_out = itf->halted_interrupt = itf->nak_out = 0;
+	iccd_reset(itf);
 	if (!itf->model->ccid)
 		return;
 	for (unsigned i = itf->first_slot;
@@ -94,6 +96,7 @@ void reader_plugged(struct reader *reader, uint64_t now) {
 	for (size_t i = 0; i < reader->model->n_interfaces; i++) {
 		struct reader_interface *itf = &reader->interfaces[i];
 		interface_reset(reader, itf);
+		itf->own.features = reader->model->interfaces[i].features;
 		itf->last_seq = -1;
 		itf->n_interrupts = 0;
 		itf->changed = 0;
@@ -224,8 +227,12 @@ static int take_data(struct reader *reader, struct reader_interface *itf, size_t
 
 static int bulk_in(struct reader *reader, struct reader_interface *itf, size_t packet,
 	struct reader_urb *urb, uint64_t now) {
-	if (itf->halted_in)
+	if (itf->halted_in) {
+		/* A halt is one, however many commands it struck. */
+		while (itf->in && itf->in->kind == CHUNK_STALL && itf->in->due <= now)
+			queue_pop(itf, now);
 		return -EPIPE;
+	}
 	while (itf->in && itf->in->due <= now) {
 		int r = 0;
 		switch (itf->in->kind) {
@@ -429,6 +436,7 @@ int reader_card(struct reader *reader, unsigned slot, struct card *card, uint64_
 	s->lost = 1;
 	interrupted(reader, itf, slot, now);
 	ccid_reset_slot(s);
+	iccd_reset(itf);
 	itf->changed |= 1u << (slot - itf->first_slot);
 	itf->notify = 1;
 	return 0;

@@ -42,6 +42,8 @@ enum reader_count {
 	COUNT_SET_INTERFACE,
 	COUNT_SET_CONFIGURATION,
 	COUNT_RESET_DEVICE,
+	COUNT_DATA_BLOCK,
+	COUNT_POLLS,
 	COUNT_OVERLAPS,
 	COUNT_VIOLATIONS,
 	COUNT_SUBMITS,
@@ -78,7 +80,7 @@ void reader_set_interface(struct reader *reader, unsigned number, uint64_t now);
 void reader_clear_halt(struct reader *reader, uint8_t endpoint);
 
 /* A control transfer: `setup` of 8 bytes, `data` of `size` bytes in or out. Returns the number of
- * bytes moved or -EPIPE (stall). */
+ * bytes moved, -EPIPE (stall), -EPROTO, -EOVERFLOW, or -EINPROGRESS: it never ends by itself. */
 int reader_control(
 	struct reader *reader, const uint8_t *setup, uint8_t *data, size_t size, uint64_t now);
 /* Hands over a transfer, or asks again for one that waited. 0: done; READER_PENDING; -EPIPE:
@@ -100,6 +102,9 @@ struct card *reader_card_in(const struct reader *reader, unsigned slot);
 int reader_interrupt(
 	struct reader *reader, unsigned slot, const uint8_t *bytes, size_t len, uint64_t now);
 
+/* What the user does at the PIN pad from now on: words as in README's "Commands". Writes into
+ * `text`. -EINVAL. */
+int reader_pin(struct reader *reader, char *text);
 /* Orders a fault: words as in README's "Faults". Writes into `text`. -EINVAL, -ENOSPC. */
 int reader_fault(struct reader *reader, char *text, uint64_t now);
 void reader_faults_clear(struct reader *reader);

@@ -96,7 +96,11 @@ int umock_device_plug(struct bed *bed, struct bed_device *device) {
 void umock_device_unplug(struct bed *bed, struct bed_device *device) {
 	struct umock *umock = bed->front;
 	struct umock_device *d = device->front;
+	char path[512];
+	snprintf(path, sizeof path, "%s%s", umock->root, device->node);
 	pthread_mutex_lock(&bed->lock);
+	/* usbfs refuses to open what is being unplugged before any transfer ends */
+	unlink(path);
 	device->plugged = 0;
 	umock_ioctl_end_all(d, -ESHUTDOWN);
 	memset(d->owners, 0, sizeof d->owners);
@@ -120,5 +124,16 @@ int umock_device_claim(struct bed *bed, struct bed_device *device, int on) {
 		if (d->owners[i])
 			return -EBUSY;
 	d->foreign = on;
+	return 0;
+}
+
+int umock_device_resume(struct bed *bed, struct bed_device *device, int dead) {
+	(void)bed;
+	struct umock_device *d = device->front;
+	umock_ioctl_end_all(d, -ESHUTDOWN);
+	memset(d->owners, 0, sizeof d->owners);
+	if (dead)
+		d->life++;
+	reader_plugged(device->reader, bed_now());
 	return 0;
 }

@@ -26,6 +26,7 @@ int umock_device_plug(struct bed *bed, struct bed_device *device);
 void umock_device_unplug(struct bed *bed, struct bed_device *device);
 void umock_device_pump(struct bed *bed, struct bed_device *device);
 int umock_device_claim(struct bed *bed, struct bed_device *device, int on);
+int umock_device_resume(struct bed *bed, struct bed_device *device, int dead);
 
 /* umock-ioctl.c */
 struct umock_device;
@@ -50,6 +51,7 @@ struct umock_device {
 	unsigned address;
 	int master, slave; /* the pty that is the node; -1 while unplugged */
 	int ready;         /* POLLOUT is on */
+	unsigned life;     /* who opened the node in a former one finds it dead */
 	int foreign;       /* another program holds all interfaces */
 	UMockdevIoctlClient *owners[MODEL_MAX_INTERFACES];
 	struct umock_urb *pending, *done; /* lists in order of submission and completion */

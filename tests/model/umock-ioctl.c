@@ -73,7 +73,8 @@ void umock_ioctl_pump(struct umock_device *device) {
 	uint8_t waits[256] = { 0 };
 	for (struct umock_urb **at = &device->pending; *at;) {
 		struct umock_urb *urb = *at;
-		if (waits[urb->urb.endpoint]) {
+		/* a control transfer that waits does so until it is taken back */
+		if (!(urb->urb.endpoint & 0x0f) || waits[urb->urb.endpoint]) {
 			at = &urb->next;
 			continue;
 		}
@@ -216,7 +217,8 @@ static result control(struct umock_device *device, UMockdevIoctlClient *client) 
 			  t->wLength, bed_now());
 	g_clear_object(&bytes);
 	g_object_unref(data);
-	return r;
+	/* nobody takes this one back: its timeout would */
+	return r == -EINPROGRESS ? -ETIMEDOUT : r;
 }
 
 static result set_interface(struct umock_device *device, UMockdevIoctlClient *client) {
@@ -259,7 +261,7 @@ static result check_owner(
 		: claim(device, client, device->device->model->interfaces[i].number);
 }
 
-/* A control transfer is over at once. */
+/* A control transfer is over at once, or never. */
 static void submit_control(struct umock_device *device, struct umock_urb *urb) {
 	uint8_t *b = urb->urb.data;
 	int n = urb->urb.size < 8
@@ -267,7 +269,7 @@ static void submit_control(struct umock_device *device, struct umock_urb *urb) {
 		: reader_control(device->device->reader, b, b + 8, urb->urb.size - 8, bed_now());
 	usb_of(urb)->status = n < 0 ? n : 0;
 	usb_of(urb)->actual_length = n < 0 ? 0 : n;
-	append(&device->done, urb);
+	append(n == -EINPROGRESS ? &device->pending : &device->done, urb);
 	umock_ioctl_ready(device);
 }
 
@@ -325,6 +327,14 @@ static result discard(struct umock_device *device, UMockdevIoctlClient *client) 
 	return -EINVAL;
 }
 
+/* What a client remembers: the life of the device that it has opened. */
+static const char LIFE[] = "life";
+
+static int is_dead(const struct umock_device *device, UMockdevIoctlClient *client) {
+	return !device->device->plugged ||
+		GPOINTER_TO_UINT(g_object_get_data(G_OBJECT(client), LIFE)) != device->life;
+}
+
 /* Answers by itself: the transfer's memory goes back to the client with the answer. */
 static void reap(struct umock_device *device, UMockdevIoctlClient *client) {
 	struct umock_urb **at = &device->done;
@@ -333,7 +343,7 @@ static void reap(struct umock_device *device, UMockdevIoctlClient *client) {
 	if (!*at) {
 		reader_count(device->device->reader, COUNT_EMPTY_REAPS);
 		umockdev_ioctl_client_complete(
-			client, -1, device->device->plugged ? EAGAIN : ENODEV);
+			client, -1, is_dead(device, client) ? ENODEV : EAGAIN);
 		return;
 	}
 	UMockdevIoctlData *pointer = argument(client, sizeof(void *));
@@ -355,7 +365,7 @@ static result handle(struct umock_device *device, UMockdevIoctlClient *client, g
 	unsigned number = 0;
 	int numbered = request == USBDEVFS_CLAIMINTERFACE || request == USBDEVFS_RELEASEINTERFACE ||
 		request == USBDEVFS_CLEAR_HALT;
-	if (!device->device->plugged)
+	if (is_dead(device, client))
 		return -ENODEV;
 	if (numbered && argument_copy(client, &number, sizeof number))
 		return -EFAULT;
@@ -422,6 +432,7 @@ static void on_connected(
 	/* umockdev 0.17 declares a signal for a client's end, but sends none */
 	g_object_weak_ref(G_OBJECT(client), on_gone, device);
 	pthread_mutex_lock(&device->umock->bed->lock);
+	g_object_set_data(G_OBJECT(client), LIFE, GUINT_TO_POINTER(device->life));
 	reader_count(device->device->reader, COUNT_OPENS);
 	pthread_mutex_unlock(&device->umock->bed->lock);
 }

@@ -111,6 +111,7 @@ int main(int argc, char **argv) {
 		.unplug = umock_device_unplug,
 		.pump = umock_device_pump,
 		.claim = umock_device_claim,
+		.resume = umock_device_resume,
 		.child = set_environment };
 	/* large, and needed until the very end */
 	static struct bed bed;

@@ -5,7 +5,9 @@
  * It opens the node itself, hands it to libusb without any device discovery, keeps an interrupt
  * transfer under way, and makes asynchronous bulk transfers. Steps, in order: on (power up), xfr=N
  * (N APDUs), big=N (an answer of N bytes), notify (waits for a slot change), hang (a command that
- * is never answered; ends with the device). NODE "any" finds the reader by libusb's own bus scan
+ * is never answered; ends with the device), sleep (the same, but the device works on), pin (VERIFY
+ * at the PIN pad), token (power-up and an APDU over control transfers), token-hang (a control
+ * transfer that ends with the device). NODE "any" finds the reader by libusb's own bus scan
  * instead. Prints what comes, and exits 0 if all went well.
  */
 #include <errno.h>
@@ -28,6 +30,7 @@ struct client {
 	libusb_device_handle *handle;
 	int number; /* bInterfaceNumber */
 	uint8_t out, in, interrupt;
+	uint8_t protocol; /* bInterfaceProtocol */
 	uint8_t seq;
 	int changes;        /* notifications seen */
 	int interrupt_over; /* the interrupt transfer has ended: its status + 1 */
@@ -106,6 +109,7 @@ static int find_reader(struct client *client) {
 		if (itf->bInterfaceClass != 0x0b)
 			continue;
 		client->number = itf->bInterfaceNumber;
+		client->protocol = itf->bInterfaceProtocol;
 		for (int e = 0; e < itf->bNumEndpoints; e++) {
 			const struct libusb_endpoint_descriptor *ep = &itf->endpoint[e];
 			if ((ep->bmAttributes & 3) == LIBUSB_TRANSFER_TYPE_INTERRUPT)
@@ -239,6 +243,71 @@ static int step_hang(struct client *client) {
 	return gone && after == LIBUSB_ERROR_NO_DEVICE ? 0 : -EPROTO;
 }
 
+/* VERIFY at the PIN pad: 4 to 8 digits, ASCII (CCID 1.10 6.1.11.1). */
+static int step_pin(struct client *client) {
+	static const uint8_t verify[] = { 0x00, 30, 0x82, 8, 0, 8, 4, 2, 1, 0x09, 0x04, 0, 0, 0, 0,
+		0x00, 0x20, 0x00, 0x01, 8, 255, 255, 255, 255, 255, 255, 255, 255 };
+	int r = command(client, 0x69, 0, verify, sizeof verify);
+	printf("PIN: %d, %02x\n", r, client->answer[10]);
+	return r ? r : client->answer[10] == 0x90 ? 0 : -EPROTO;
+}
+
+static int is_gone(int r) {
+	return r == -100 - LIBUSB_TRANSFER_NO_DEVICE || r == LIBUSB_ERROR_NO_DEVICE;
+}
+
+/* The system sleeps and wakes: transfers end, and then the device works again. */
+static int step_sleep(struct client *client) {
+	static const uint8_t hang[4] = { 0x00, 0xee, 0x00, 0x00 };
+	int r = command(client, 0x6f, 0, hang, sizeof hang);
+	printf("transfer under way ended with %d\n", r);
+	return is_gone(r) ? 0 : -EPROTO;
+}
+
+/* A class request to a token; negative: libusb's error. */
+static int request(struct client *client, unsigned request, unsigned value, const uint8_t *data,
+	unsigned len) {
+	int r = libusb_control_transfer(client->handle, (uint8_t)(request >> 8), (uint8_t)request,
+		(uint16_t)value, (uint16_t)client->number,
+		data ? (uint8_t *)(uintptr_t)data : client->answer, (uint16_t)len, TIMEOUT_MS);
+	if (r < 0)
+		printf("request %04x: %d\n", request, r);
+	return r;
+}
+
+/* DATA_BLOCK until it is no polling answer, which says how long to wait in 10 ms. */
+static int fetch(struct client *client, unsigned len) {
+	int r;
+	while ((r = request(client, 0xa16f, 0, NULL, len)) == 3 && client->answer[0] == 0x80) {
+		const struct timespec told = { .tv_nsec = client->answer[1] * 10000000L };
+		nanosleep(&told, NULL);
+	}
+	return r;
+}
+
+static int step_token(struct client *client) {
+	static const uint8_t select[5] = { 0x00, 0xa4, 0x04, 0x00, 0x00 };
+	int b = client->protocol == 2;
+	int r = request(client, 0x2163, 0, NULL, 0);
+	if (r >= 0)
+		r = b ? request(client, 0x2162, 1, NULL, 0) : request(client, 0xa162, 0, NULL, 33);
+	if (r >= 0 && b)
+		r = fetch(client, 34);
+	printf("ATR %02x\n", client->answer[b ? 1 : 0]);
+	if (r >= 0)
+		r = request(client, 0x2165, 0, select, sizeof select);
+	if (r >= 0)
+		r = b ? fetch(client, 300) : request(client, 0xa1a0, 0, NULL, 1);
+	if (r >= 0 && !b)
+		r = request(client, 0xa16f, 0, NULL, 2);
+	return r == (b ? 3 : 2) && client->answer[b ? 1 : 0] == 0x90 ? 0 : -EPROTO;
+}
+
+static int step_token_hang(struct client *client) {
+	int r = request(client, 0xa181, 0, NULL, 3);
+	return r == LIBUSB_ERROR_NO_DEVICE ? 0 : -EPROTO;
+}
+
 static int run_step(struct client *client, const char *step) {
 	if (!strcmp(step, "on"))
 		return step_on(client);
@@ -250,6 +319,14 @@ static int run_step(struct client *client, const char *step) {
 		return step_notify(client);
 	if (!strcmp(step, "hang"))
 		return step_hang(client);
+	if (!strcmp(step, "pin"))
+		return step_pin(client);
+	if (!strcmp(step, "sleep"))
+		return step_sleep(client);
+	if (!strcmp(step, "token"))
+		return step_token(client);
+	if (!strcmp(step, "token-hang"))
+		return step_token_hang(client);
 	printf("no such step\n");
 	return -EINVAL;
 }
@@ -258,7 +335,8 @@ int main(int argc, char **argv) {
 	static struct client client;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc < 2) {
-		fprintf(stderr, "usage: usb-client NODE [on] [xfr=N] [big=N] [notify] [hang]\n");
+		fprintf(stderr,
+			"usage: usb-client NODE [on] [xfr=N] [big=N] [notify] [hang] [pin] [sleep] [token] [token-hang]\n");
 		return 2;
 	}
 	int r = !strcmp(argv[1], "any") ? open_any(&client) : open_node(&client, argv[1]);

@@ -4,7 +4,8 @@
  * back.
  *
  * Enumerates as a kernel does, powers the card, exchanges APDUs, leaves a transfer hanging and
- * unlinks it, and finds that notifications come by themselves. Exits 0 if all was right.
+ * unlinks it, and finds that notifications come by themselves; does the same with a token, over
+ * control transfers. Exits 0 if all was right.
  */
 #include <endian.h>
 #include <errno.h>
@@ -135,47 +136,84 @@ static void test_commands(struct kernel *k) {
 		fail("long answer", k->data[0]);
 }
 
-static void test_unlink(struct kernel *k) {
-	uint8_t hang[14] = { 0x6f, 4, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0xee, 0, 0 },
-		header[HEADER] = { 0 };
-	static const uint8_t status[10] = { 0x65, 0, 0, 0, 0, 0, 4 };
-	if (answer(k, submit(k, 1, 0, NULL, hang, sizeof hang), 0) != sizeof hang)
-		fail("bulk-OUT", 0);
-	uint32_t in = submit(k, 2, 1, NULL, NULL, MAX);
+/* Unlinks transfer `number`. */
+static void take_back(struct kernel *k, uint32_t number) {
+	uint8_t header[HEADER] = { 0 };
 	set_word(header, 0, 2);
 	set_word(header, 1, ++k->number);
-	set_word(header, 5, in);
+	set_word(header, 5, number);
 	put(k, header, sizeof header);
 	get(k, header, sizeof header);
 	if (word(header, 0) != 4 || word(header, 1) != k->number ||
 		(int)word(header, 5) != -ECONNRESET)
 		fail("unlink", (int)word(header, 5));
+}
+
+static void test_unlink(struct kernel *k) {
+	uint8_t hang[14] = { 0x6f, 4, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0xee, 0, 0 };
+	static const uint8_t status[10] = { 0x65, 0, 0, 0, 0, 0, 4 };
+	if (answer(k, submit(k, 1, 0, NULL, hang, sizeof hang), 0) != sizeof hang)
+		fail("bulk-OUT", 0);
+	take_back(k, submit(k, 2, 1, NULL, NULL, MAX));
 	if (exchange(k, status, sizeof status) != 10 || k->data[6] != 4)
 		fail("after unlink", k->data[6]);
 }
 
-int main(int argc, char **argv) {
+/* Requests of ICCD version B. */
+static void test_token(struct kernel *k) {
+	static const uint8_t configure[8] = { 0x00, 9, 1, 0, 0, 0, 0, 0 };
+	static const uint8_t on[8] = { 0x21, 0x62, 1, 0, 0, 0, 0, 0 };
+	static const uint8_t fetch[8] = { 0xa1, 0x6f, 0, 0, 0, 0, 34, 0 };
+	static const uint8_t xfr[8] = { 0x21, 0x65, 0, 0, 0, 0, 4, 0 };
+	static const uint8_t apdu[4] = { 0x00, 0xcb, 0, 5 };
+	if (control(k, configure) || control(k, on) || control(k, fetch) != 12 ||
+		k->data[1] != 0x3b)
+		fail("ATR of the token", k->data[1]);
+	if (answer(k, submit(k, 0, 0, xfr, apdu, sizeof apdu), 0) != sizeof apdu)
+		fail("XFR_BLOCK", 0);
+	if (control(k, fetch) != 8 || k->data[5] != 4 || k->data[6] != 0x90)
+		fail("DATA_BLOCK", k->data[0]);
+	if (control(k, fetch) != -EPIPE)
+		fail("DATA_BLOCK without an answer", 0);
+}
+
+static void test_reader(struct kernel *k) {
+	enumerate(k);
+	test_commands(k);
+	test_unlink(k);
+}
+
+/* Plays the kernel for one model. */
+static void play(const char *program, const char *model, void (*test)(struct kernel *k)) {
+	/* large */
 	static struct kernel kernel;
 	int pair[2];
 	char number[16];
 	const struct timeval limit = { .tv_sec = 10 };
-	if (argc != 2 || socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
-		return 2;
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
+		fail("socketpair", errno);
 	pid_t child = fork();
 	if (!child) {
 		close(pair[0]);
 		snprintf(number, sizeof number, "%d", pair[1]);
-		execl(argv[1], argv[1], "-m", "generic-ext-apdu", "-f", number, (char *)NULL);
+		execl(program, program, "-m", model, "-f", number, (char *)NULL);
 		_exit(127);
 	}
 	close(pair[1]);
+	kernel.number = 0;
 	kernel.fd = pair[0];
 	setsockopt(kernel.fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-	enumerate(&kernel);
-	test_commands(&kernel);
-	test_unlink(&kernel);
+	test(&kernel);
 	kill(child, SIGTERM);
 	waitpid(child, NULL, 0);
+	close(kernel.fd);
+}
+
+int main(int argc, char **argv) {
+	if (argc != 2)
+		return 2;
+	play(argv[1], "generic-ext-apdu", test_reader);
+	play(argv[1], "iccd-b-short", test_token);
 	puts("usbip-test: all right");
 	return 0;
 }

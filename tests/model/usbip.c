@@ -139,7 +139,8 @@ void usbip_pump(struct usbip *usbip) {
 	uint8_t waits[256] = { 0 };
 	for (struct transfer **at = &usbip->pending; *at;) {
 		struct transfer *t = *at;
-		if (waits[t->urb.endpoint]) {
+		/* a control transfer that waits does so until it is unlinked */
+		if (!(t->urb.endpoint & 0x0f) || waits[t->urb.endpoint]) {
 			at = &t->next;
 			continue;
 		}
@@ -156,8 +157,19 @@ void usbip_pump(struct usbip *usbip) {
 	}
 }
 
+static void wait_transfer(struct usbip *usbip, struct transfer *t) {
+	struct transfer **at = &usbip->pending;
+	while (*at)
+		at = &(*at)->next;
+	*at = t;
+}
+
 static void control(struct usbip *usbip, struct transfer *t, const uint8_t *setup) {
 	int n = reader_control(usbip->device->reader, setup, t->data, t->urb.size, bed_now());
+	if (n == -EINPROGRESS) {
+		wait_transfer(usbip, t);
+		return;
+	}
 	t->urb.actual = n < 0 ? 0 : (size_t)n;
 	answer_submit(usbip, t, n < 0 ? n : 0, t->data);
 	free(t);
@@ -185,10 +197,7 @@ static int submit(struct usbip *usbip, const uint8_t *header) {
 		control(usbip, t, header + 40);
 		return 0;
 	}
-	struct transfer **at = &usbip->pending;
-	while (*at)
-		at = &(*at)->next;
-	*at = t;
+	wait_transfer(usbip, t);
 	usbip_pump(usbip);
 	return 0;
 }
