@@ -9,7 +9,7 @@ HANDLER = ifdhandler/main.c ifdhandler/reader.c ifdhandler/device.c ifdhandler/i
 	ifdhandler/service.c ifdhandler/lease.c ifdhandler/slot.c ifdhandler/drivers.c
 
 # the ISO/IEC 7816 cores
-HANDLER += $(addprefix ifdhandler/iso7816/,atr.c pps.c apdu.c t0.c t1.c)
+HANDLER += $(addprefix ifdhandler/iso7816/,atr.c pps.c t0.c t1.c)
 
 # driver ccid
 HANDLER += $(wildcard ifdhandler/ccid/*.c ifdhandler/usb/*.c)

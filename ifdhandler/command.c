@@ -93,6 +93,8 @@ static enum session_step control_try(struct session *s) {
 	enum status status = slot_known(slot, s->request.number, answer, &len);
 	if (status != STATUS_STARTING)
 		return reply_bytes(s, status, answer, len);
+	if (s->event && slot_is_for_card(slot, s->request.number))
+		return session_reply(s, event_status(s), 0);
 	if (slot->busy)
 		return STEP_WAIT;
 	session_run(s);

@@ -63,6 +63,16 @@ static uint64_t plugged_of(struct udev_device *dev) {
 	return now > duration ? now - duration : 1;
 }
 
+/* Our own words for the device, and then an administrator's, who may take some back. */
+static char *quirks_of(struct udev_device *dev) {
+	const char *known = udev_device_get_property_value(dev, "IFDHANDLER_KNOWN");
+	const char *own = udev_device_get_property_value(dev, "IFDHANDLER_QUIRKS");
+	char *words;
+	if (!known || !own)
+		return copy(known ? known : own);
+	return asprintf(&words, "%s %s", known, own) < 0 ? NULL : words;
+}
+
 static void fill(struct device *d, struct udev_device *dev) {
 	const char *configuration = udev_device_get_sysattr_value(dev, "bConfigurationValue");
 	*d = (struct device){
@@ -78,7 +88,7 @@ static void fill(struct device *d, struct udev_device *dev) {
 		.model_name = copy(udev_device_get_property_value(dev, "ID_MODEL_FROM_DATABASE")),
 		.seat = copy(udev_device_get_property_value(dev, "ID_SEAT")),
 		.driver = copy(udev_device_get_property_value(dev, "IFDHANDLER_DRIVER")),
-		.quirks = copy(udev_device_get_property_value(dev, "IFDHANDLER_QUIRKS")),
+		.quirks = quirks_of(dev),
 		.name = copy(udev_device_get_property_value(dev, "IFDHANDLER_NAME")),
 		.grace = copy(udev_device_get_property_value(dev, "IFDHANDLER_GRACE")),
 		.configuration = configuration ? (unsigned)strtoul(configuration, NULL, 10) : 0,

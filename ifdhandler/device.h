@@ -19,7 +19,7 @@ struct device {
 	char *model_name;
 	char *seat;             /* ID_SEAT */
 	char *driver;           /* IFDHANDLER_DRIVER */
-	char *quirks;           /* IFDHANDLER_QUIRKS */
+	char *quirks;           /* IFDHANDLER_KNOWN and IFDHANDLER_QUIRKS */
 	char *name;             /* IFDHANDLER_NAME: an administrator's own name */
 	char *grace;            /* IFDHANDLER_GRACE: seconds until an unused card is powered down */
 	unsigned configuration; /* bConfigurationValue that is active; 0 = none */

@@ -53,6 +53,13 @@ struct driver_result {
  * before the operation's own function returns: the caller touches nothing after it. */
 typedef void (*driver_done_fn)(void *userdata, const struct driver_result *result);
 
+/* What happened to a card between two looks at it. */
+enum driver_change {
+	DRIVER_CARD_SAME,
+	DRIVER_CARD_SWAPPED, /* out and in again: perhaps another one */
+	DRIVER_CARD_RESET, /* nobody knows what it is in the middle of: it must be powered up anew */
+};
+
 /* What a driver may tell its host at any time from the event loop, but never from within init.
  * Before the first `ready` or `trouble` the device is "starting". */
 struct driver_host {
@@ -63,12 +70,14 @@ struct driver_host {
 	 * for the journal ("perhaps pcscd (pid 712)"), or NULL. The driver
 	 * goes on trying by itself. Operations under way have been completed before. */
 	void (*trouble)(void *userdata, enum status why, const char *detail);
+	/* What people should know of a device that works, a phrase for the journal. NULL: nobody reads it. */
+	void (*advice)(void *userdata, const char *text);
 	/* The device is unplugged: for good. The driver completes what is under way first and calls
 	 * nothing more afterwards. */
 	void (*gone)(void *userdata);
-	/* A card is in slot `slot` or not. Called for changes, and again with the same value where a
-	 * card was out and in again between two looks (`swapped`). */
-	void (*presence)(void *userdata, unsigned slot, int present, int swapped);
+	/* A card is in slot `slot` or not. Called for changes, and again with the same value where
+	 * something else happened to the card (`change`). */
+	void (*presence)(void *userdata, unsigned slot, int present, enum driver_change change);
 };
 
 /* What the handler was told about the device: borrowed strings, NULL where unknown. */
@@ -76,8 +85,9 @@ struct driver_config {
 	const char *node;         /* /dev/bus/usb/001/012, /dev/ttyUSB0; NULL for virtual readers */
 	const char *name;         /* reader's name for messages */
 	const char *manufacturer; /* USB strings, for attributes; NULL where the device has none */
+	const char *product;
 	const char *serial;
-	const char *quirks; /* IFDHANDLER_QUIRKS of the device: words separated by blanks */
+	const char *quirks; /* what is odd about the device: words separated by blanks */
 	const char *card;   /* virtual: "builtin", "unix:PATH", "tcp:PORT"; NULL otherwise */
 	int card_fd;        /* virtual: a listening socket inherited for the card, or -1 */
 };
@@ -85,8 +95,8 @@ struct driver_config {
 /*
  * One value per driver. Operations of one slot never overlap: slot.c starts the next one after
  * `done` of the one before. Different slots may overlap; a driver whose device cannot do that
- * queues them itself. Every operation ends within a deadline of the driver's own, so
- * there is no cancel: `free` ends all (with STATUS_READER_GONE) at once.
+ * queues them itself. Every operation ends within a deadline of the driver's own; `abandon` makes that
+ * a short one, and `free` ends all (with STATUS_READER_GONE) at once.
  */
 struct driver_ops {
 	const char *name; /* "ccid" */
@@ -112,10 +122,11 @@ struct driver_ops {
 	void (*power_off)(
 		struct driver *driver, unsigned slot, driver_done_fn done, void *userdata);
 	/* Makes PROTOCOL_T0 or PROTOCOL_T1 the card's protocol: PPS and parameters where the reader
-	 * does not do it. STATUS_PROTO_MISMATCH: the reader cannot do that protocol;
+	 * does not do it. Both bits: T=1, unless the reader has settled for T=0 already (result->protocol
+	 * says so where it is set). STATUS_PROTO_MISMATCH: the reader cannot do that protocol;
 	 * STATUS_UNSUPPORTED: it lets nobody choose, and the card speaks what its ATR offers first;
 	 * STATUS_CARD_UNRESPONSIVE: card did not survive. */
-	void (*set_protocol)(struct driver *driver, unsigned slot, uint32_t protocol,
+	void (*set_protocol)(struct driver *driver, unsigned slot, uint32_t protocols,
 		driver_done_fn done, void *userdata);
 	/* One command APDU (or any bytes with PROTOCOL_RAW), at most DRIVER_MAX_APDU bytes; `apdu`
 	 * stays valid until done. */
@@ -127,6 +138,9 @@ struct driver_ops {
 	 * asked (`control` does); STATUS_UNSUPPORTED for codes that it does not know. */
 	enum status (*known)(
 		struct driver *driver, unsigned slot, uint32_t code, uint8_t *buf, size_t *ret_len);
+	/* Does this code send a command to the card (PIN entry), so that its caller must have heard of the
+	 * card's resets, as for `transmit`? NULL where none does. */
+	int (*is_for_card)(const struct driver *driver, unsigned slot, uint32_t code);
 	/* SCardControl: `code` as on the wire. STATUS_UNSUPPORTED for codes that it does not know. */
 	void (*control)(struct driver *driver, unsigned slot, uint32_t code,
 		const struct driver_bytes *in, driver_done_fn done, void *userdata);
@@ -139,8 +153,12 @@ struct driver_ops {
 	/* Lines key=value for `reader-ctl status` (exchange level, firmware, quirks in force, …):
 	 * writes at most `size` bytes with NUL, returns the length without it. */
 	size_t (*describe)(const struct driver *driver, unsigned slot, char *buf, size_t size);
-	/* Somebody watches for card movements in this slot or nobody does: readers without interrupt
-	 * endpoint are asked only while watched. 1: what was told of the slot may be out of date, and
+	/* Nobody waits any more for what `transmit` or `control` does in this slot: it may end early, and
+	 * what is left of it is cleared away before the next operation. Other operations go on. NULL
+	 * where all are short. */
+	void (*abandon)(struct driver *driver, unsigned slot);
+	/* Somebody watches for card movements in this slot or nobody does: readers are asked for them
+	 * only while watched. 1: what was told of the slot may be out of date, and
 	 * `presence` follows in any case, also with the same value; else 0. NULL where it makes no
 	 * difference. */
 	int (*watch)(struct driver *driver, unsigned slot, int on);

@@ -35,6 +35,8 @@ enum {
 	/* A restart must not show counters that clients know: they begin at the seconds since
 	 * registration less this, so that the first start after a plug begins at 0. */
 	COUNTER_HEAD_START_S = 10,
+	/* How long an end may take: less than systemd waits for it (TimeoutStopSec in the unit). Chosen. */
+	END_USEC = 1500000,
 };
 
 struct reader {
@@ -50,6 +52,7 @@ struct reader {
 	struct driver_config config;
 	struct socket socket;
 	struct sd_event_source *idle, *term, *interrupt;
+	struct sd_event_source *last; /* what comes before the end of the loop */
 	char node[64];
 	char dir[PATH_MAX_NAME]; /* directory of the socket that we made, or of systemd's */
 	long grace_s;            /* as options and properties have it; -1: nobody said anything */
@@ -59,11 +62,52 @@ struct reader {
 
 /* ---- ending ---- */
 
-/* Clients are told when the loop is left: whoever asks for the end may be in the middle of something. */
-static void reader_end(struct reader *r, enum status reason) {
-	r->end = reason;
-	(void)sd_notify(0, "STOPPING=1");
+/* Nobody can come any more, and who is here is told. */
+static void reader_withdraw(struct reader *r) {
+	/* While we listen nobody else takes the names: they are ours to remove until the last is gone. */
+	if (r->own_files) {
+		(void)registration_remove(r->dir, r->options->instance, &r->log);
+		unlink(r->options->socket);
+	}
+	r->own_files = 0;
+	socket_stop(&r->socket, r->end, status_text(r->end));
+}
+
+static int on_overdue(sd_event_source *source, uint64_t usec, void *userdata) {
+	(void)source, (void)usec;
+	struct reader *r = userdata;
+	return sd_event_exit(r->event, 0);
+}
+
+static void on_rested(void *userdata) {
+	struct reader *r = userdata;
 	(void)sd_event_exit(r->event, 0);
+}
+
+static int on_end(sd_event_source *source, void *userdata) {
+	(void)source;
+	struct reader *r = userdata;
+	reader_withdraw(r);
+	if (!service_rest(&r->service))
+		return sd_event_exit(r->event, 0);
+	r->last = sd_event_source_disable_unref(r->last);
+	return sd_event_add_time_relative(
+		r->event, &r->last, CLOCK_MONOTONIC, END_USEC, 0, on_overdue, r);
+}
+
+/* Whoever asks for the end may be in the middle of something, so all that belongs to it comes later: the
+ * cards lose their power, unless they or the time are gone. */
+static void reader_end(struct reader *r, enum status reason) {
+	int again = r->last != NULL;
+	if (!again) {
+		r->end = reason;
+		(void)sd_notify(0, "STOPPING=1");
+	}
+	if (again || reason == STATUS_READER_GONE ||
+		sd_event_add_defer(r->event, &r->last, on_end, r) < 0)
+		(void)sd_event_exit(r->event, 0);
+	else /* before anybody else comes: he is the next handler's */
+		(void)sd_event_source_set_priority(r->last, SD_EVENT_PRIORITY_IMPORTANT);
 }
 
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
@@ -307,6 +351,7 @@ static int driver_start(struct reader *r) {
 		.node = r->identity.device,
 		.name = r->log.reader,
 		.manufacturer = r->device.manufacturer,
+		.product = r->device.product,
 		.serial = r->device.serial,
 		.quirks = r->options->quirks ? r->options->quirks : r->device.quirks,
 		.card = r->options->card,
@@ -335,9 +380,11 @@ static long grace_get(const struct reader *r) {
 }
 
 static int service_build(struct reader *r) {
-	r->host = (struct service_host){
-		.userdata = r, .used = on_used, .stop = on_stop, .gone = on_gone
-	};
+	r->host = (struct service_host){ .userdata = r,
+		.used = on_used,
+		.stop = on_stop,
+		.gone = on_gone,
+		.rested = on_rested };
 	int error = service_init(&r->service, r->event, &r->log, &r->host, &r->description);
 	if (error < 0)
 		return error;
@@ -414,15 +461,11 @@ int reader_new(
 void reader_free(struct reader *r) {
 	if (!r)
 		return;
-	/* While we listen nobody else takes the names: they are ours to remove until the last is gone. */
-	if (r->own_files) {
-		(void)registration_remove(r->dir, r->options->instance, &r->log);
-		unlink(r->options->socket);
-	}
-	socket_stop(&r->socket, r->end, status_text(r->end));
+	reader_withdraw(r);
 	access_done(&r->access);
 	service_done(&r->service);
 	sd_event_source_disable_unref(r->idle);
+	sd_event_source_disable_unref(r->last);
 	sd_event_source_disable_unref(r->term);
 	sd_event_source_disable_unref(r->interrupt);
 	description_done(&r->description);

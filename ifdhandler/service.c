@@ -13,6 +13,10 @@
 
 #include "ifdhandler/session.h"
 
+static void on_rest(void *userdata, const struct driver_result *result) {
+	(void)userdata, (void)result;
+}
+
 static void on_changed(void *userdata, struct slot *slot) {
 	service_publish(userdata, slot->number, 0);
 	service_dispatch(userdata, slot->number);
@@ -25,8 +29,27 @@ static void on_lost(void *userdata, struct slot *slot, unsigned event) {
 	service_card_event(service, slot->number, event, NULL);
 }
 
+/* A card that keeps its power keeps what was verified, too, for whoever opens the reader next. */
+static int rest(struct slot *slot) {
+	if (!slot->busy && slot->powered)
+		slot_power_off(slot, on_rest, NULL);
+	return slot->busy;
+}
+
+static int is_resting(const struct service *service) {
+	for (unsigned i = 0; i < service->n_slots; i++)
+		if (service->slots[i].busy)
+			return 1;
+	return 0;
+}
+
 static void on_idle(void *userdata, struct slot *slot) {
-	service_dispatch(userdata, slot->number);
+	struct service *service = userdata;
+	service_dispatch(service, slot->number);
+	if (!service->resting || rest(slot) || is_resting(service))
+		return;
+	service->resting = 0;
+	service->host->rested(service->host->userdata);
 }
 
 static void watch_set(struct service *service, int on);
@@ -62,15 +85,20 @@ static void on_trouble(void *userdata, enum status why, const char *detail) {
 			slot_trouble(&service->slots[i], why);
 }
 
+static void on_advice(void *userdata, const char *text) {
+	struct service *service = userdata;
+	log_line(service->log, LOG_WARNING, "%s: %s", service_name(service, 0), text);
+}
+
 static void on_gone(void *userdata) {
 	struct service *service = userdata;
 	service->host->gone(service->host->userdata);
 }
 
-static void on_presence(void *userdata, unsigned slot, int present, int swapped) {
+static void on_presence(void *userdata, unsigned slot, int present, enum driver_change change) {
 	struct service *service = userdata;
 	if (slot < service->n_slots && !service_is_ignored(service, slot))
-		slot_presence(&service->slots[slot], present, swapped);
+		slot_presence(&service->slots[slot], present, change);
 }
 
 static int on_prepare(sd_event_source *source, void *userdata) {
@@ -108,6 +136,7 @@ int service_init(struct service *service, struct sd_event *event, const struct l
 		.userdata = service,
 		.ready = on_ready,
 		.trouble = on_trouble,
+		.advice = on_advice,
 		.gone = on_gone,
 		.presence = on_presence,
 	};
@@ -133,6 +162,13 @@ int service_start(
 	for (unsigned i = 0; i < DRIVER_MAX_SLOTS; i++)
 		slot_attach(&service->slots[i], ops, service->driver);
 	return 0;
+}
+
+int service_rest(struct service *service) {
+	for (unsigned i = 0; i < service->n_slots; i++)
+		(void)rest(&service->slots[i]);
+	service->resting = is_resting(service);
+	return service->resting;
 }
 
 void service_done(struct service *service) {

@@ -18,6 +18,8 @@ struct service_host {
 	void (*stop)(void *userdata, enum status reason);
 	/* The device was unplugged. */
 	void (*gone)(void *userdata);
+	/* What service_rest began is over. */
+	void (*rested)(void *userdata);
 };
 
 /* A slot's state as it was told last. */
@@ -39,7 +41,8 @@ struct service {
 	struct slot slots[DRIVER_MAX_SLOTS];
 	struct lease leases[DRIVER_MAX_SLOTS];
 	struct service_told told[DRIVER_MAX_SLOTS]; /* to watches: all see the same */
-	uint32_t dispatching;                       /* slots whose queue is being looked through */
+	int resting;          /* service_rest was called, and `rested` not yet */
+	uint32_t dispatching; /* slots whose queue is being looked through */
 	unsigned n_slots;
 	struct session *sessions;
 	unsigned n_sessions;
@@ -56,6 +59,9 @@ int service_init(struct service *service, struct sd_event *event, const struct l
 /* Makes the driver and starts it. 0 or negative errno. */
 int service_start(
 	struct service *service, const struct driver_ops *ops, const struct driver_config *config);
+/* Takes the power from all cards, at the end; all sessions are gone before. 1: `rested` follows, in seconds
+ * unless the reader hangs; 0: there is nothing to do. */
+int service_rest(struct service *service);
 /* Ends the driver and frees what is held; all sessions are gone before. */
 void service_done(struct service *service);
 

@@ -6,7 +6,8 @@
  * know. So nothing has to be remembered about why it waited.
  *
  * A client may vanish while an operation of the slot runs for it: the session stays, marked as ended,
- * until the operation is over. The table below says which message is legal in which state.
+ * until the operation is over, and the driver is told that nobody waits for that. The table below says
+ * which message is legal in which state.
  */
 #include "ifdhandler/session.h"
 
@@ -85,8 +86,9 @@ static void session_free(struct session *s) {
 	free(s);
 }
 
-/* What follows when the client is gone and nothing runs for it any more. */
-static void session_close(struct session *s) {
+/* What follows when the client is gone and nothing runs for it any more. After an operation others must wait
+ * until the slot has looked at the card's movements meanwhile: it calls for them itself. */
+static void session_close(struct session *s, int after_operation) {
 	struct service *service = s->service;
 	unsigned slot = s->slot;
 	int in_slot = s->state == SESSION_CARD || s->holder.waiting;
@@ -95,7 +97,7 @@ static void session_close(struct session *s) {
 	else if (s->holder.waiting)
 		lease_unwait(session_lease(s), &s->holder);
 	session_free(s);
-	if (in_slot)
+	if (in_slot && !after_operation)
 		service_dispatch(service, slot);
 }
 
@@ -104,8 +106,10 @@ void session_end(struct session *s, uint8_t *data, size_t size) {
 	s->peer = NULL;
 	s->data = data;
 	s->data_size = size;
-	if (!s->running)
-		session_close(s);
+	if (s->running)
+		slot_abandon(session_slot(s));
+	else
+		session_close(s, 0);
 }
 
 struct session *session_of(struct lease_holder *holder) {
@@ -230,7 +234,7 @@ int session_resume(struct session *s) {
 	s->running = 0;
 	if (!s->ended)
 		return 1;
-	session_close(s);
+	session_close(s, 1);
 	return 0;
 }
 

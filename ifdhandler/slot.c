@@ -92,10 +92,11 @@ static void op_end(struct slot *slot, const struct driver_result *result) {
 	slot->done = NULL;
 	if (done)
 		done(slot->done_userdata, result);
-	if (!slot->busy && slot->moved) {
+	if (!slot->busy && (slot->moved || slot->reset)) {
 		int in = slot->in;
-		slot->moved = 0;
-		slot_presence(slot, in, in);
+		enum driver_change change = slot->moved ? DRIVER_CARD_SWAPPED : DRIVER_CARD_RESET;
+		slot->moved = slot->reset = 0;
+		slot_presence(slot, in, in ? change : DRIVER_CARD_SAME);
 	}
 	if (slot->busy)
 		return;
@@ -220,7 +221,14 @@ static void card_arrived(struct slot *slot) {
 	slot->ops->power_on(slot->driver, slot->number, DRIVER_COLD, on_power_on, slot);
 }
 
-void slot_presence(struct slot *slot, int present, int swapped) {
+/* The same card, whose users have to begin anew. */
+static void card_reset(struct slot *slot) {
+	power_down(slot);
+	slot->host->lost(slot->host->userdata, slot, EVENT_RESET);
+	card_arrived(slot);
+}
+
+void slot_presence(struct slot *slot, int present, enum driver_change change) {
 	int known = slot->presence != PRESENCE_UNKNOWN;
 	int had = slot->presence == PRESENCE_PRESENT || slot->presence == PRESENCE_MUTE;
 	int recovering = !known && slot->status != STATUS_STARTING;
@@ -232,10 +240,15 @@ void slot_presence(struct slot *slot, int present, int swapped) {
 	slot->shaken = 0;
 	if (slot->busy) {
 		/* A card that is being powered up for the first time is in, though not yet shown. */
-		slot->moved |= (had || slot->arriving) != present || swapped;
+		slot->moved |= (had || slot->arriving) != present || change == DRIVER_CARD_SWAPPED;
+		slot->reset |= change == DRIVER_CARD_RESET;
 		return;
 	}
-	if (had && present && !swapped) {
+	if (had && present && change == DRIVER_CARD_RESET) {
+		card_reset(slot);
+		return;
+	}
+	if (had && present && change == DRIVER_CARD_SAME) {
 		if (looked)
 			slot->host->idle(slot->host->userdata, slot);
 		return;
@@ -261,7 +274,7 @@ void slot_trouble(struct slot *slot, enum status why) {
 	card_forget(slot);
 	slot->presence = PRESENCE_UNKNOWN;
 	slot->status = why;
-	slot->moved = 0;
+	slot->moved = slot->reset = 0;
 	slot->looking = 0;
 	slot->host->changed(slot->host->userdata, slot);
 }
@@ -297,7 +310,7 @@ static void on_protocol(void *userdata, const struct driver_result *result) {
 	struct slot *slot = userdata;
 	enum status status = result->status;
 	if (status == STATUS_OK) {
-		protocol_settled(slot, slot->wanted);
+		protocol_settled(slot, result->protocol ? result->protocol : slot->wanted);
 	} else if (status == STATUS_UNSUPPORTED) {
 		protocol_settled(slot, protocol_default(slot));
 	} else if (status == STATUS_PROTO_MISMATCH && slot->mask) {
@@ -311,11 +324,13 @@ static void on_protocol(void *userdata, const struct driver_result *result) {
 	}
 }
 
-/* T=1 first: it is the protocol with error recovery, and what programs have always been given. */
+/* T=1 first: it is the protocol with error recovery, and what programs have always been given. What
+ * would do as well goes along: a reader that has settled for it is left alone. */
 static void negotiate_next(struct slot *slot) {
 	slot->wanted = slot->mask & PROTOCOL_T1 ? PROTOCOL_T1 : PROTOCOL_T0;
+	uint32_t protocols = slot->mask;
 	slot->mask &= ~slot->wanted;
-	slot->ops->set_protocol(slot->driver, slot->number, slot->wanted, on_protocol, slot);
+	slot->ops->set_protocol(slot->driver, slot->number, protocols, on_protocol, slot);
 }
 
 /* What the ATR offers: after an ATR that is none, nothing. */
@@ -365,10 +380,19 @@ void slot_control(struct slot *slot, uint32_t code, const struct driver_bytes *i
 	slot->ops->control(slot->driver, slot->number, code, in, on_exchange, slot);
 }
 
+void slot_abandon(struct slot *slot) {
+	if (slot->busy && slot->ops->abandon)
+		slot->ops->abandon(slot->driver, slot->number);
+}
+
 /* ---- what is known without the card ---- */
 
 enum status slot_known(struct slot *slot, uint32_t code, uint8_t *buf, size_t *ret_len) {
 	return slot->ops->known(slot->driver, slot->number, code, buf, ret_len);
+}
+
+int slot_is_for_card(const struct slot *slot, uint32_t code) {
+	return slot->ops->is_for_card && slot->ops->is_for_card(slot->driver, slot->number, code);
 }
 
 enum status slot_attrib(struct slot *slot, uint32_t tag, uint8_t *buf, size_t *ret_len) {

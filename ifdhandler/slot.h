@@ -44,6 +44,7 @@ struct slot {
 	int looking;     /* nobody watched for a while: what is known may be out of date */
 	int arriving;    /* the operation is the first power-up of a card that came */
 	int moved;       /* the driver told of a movement during the operation */
+	int reset;       /* or that the card has to be powered up anew */
 	uint32_t mask;   /* protocols still to try in a negotiation */
 	uint32_t wanted; /* the one being tried */
 	int refused;     /* one was tried already, and the reader cannot do it */
@@ -59,7 +60,7 @@ void slot_attach(struct slot *slot, const struct driver_ops *ops, struct driver 
 void slot_done(struct slot *slot);
 
 /* Upcalls of the driver for this slot. */
-void slot_presence(struct slot *slot, int present, int swapped);
+void slot_presence(struct slot *slot, int present, enum driver_change change);
 void slot_trouble(struct slot *slot, enum status why);
 
 /* What is known may be out of date until the driver tells of presence again, which it will. */
@@ -93,9 +94,13 @@ void slot_transmit(struct slot *slot, uint32_t protocol, const struct driver_byt
 	driver_done_fn done, void *userdata);
 void slot_control(struct slot *slot, uint32_t code, const struct driver_bytes *in,
 	driver_done_fn done, void *userdata);
+/* The client of the exchange or control code under way has gone: it need not be waited for. */
+void slot_abandon(struct slot *slot);
 
 /* Control code `code` from what is known, at any time: as driver_ops.known. */
 enum status slot_known(struct slot *slot, uint32_t code, uint8_t *buf, size_t *ret_len);
+/* Does it send a command to the card: as driver_ops.is_for_card. */
+int slot_is_for_card(const struct slot *slot, uint32_t code);
 
 /* Attribute `tag` into `buf` of DRIVER_MAX_ATTRIB bytes, without I/O. */
 enum status slot_attrib(struct slot *slot, uint32_t tag, uint8_t *buf, size_t *ret_len);

@@ -99,7 +99,8 @@ compare "ifdhandler --help has the same" "$options" "$help"
 each "ifdhandler.8 has every variable that it reads" \
 	"$(grep -ohE 'getenv\("[A-Z_]+"\)' ifdhandler/*.c | cut -d'"' -f2 | sort -u)" 'tagged man/ifdhandler.8'
 
-words=$(sed -n -e 's/^	{ "\([a-z=-]*\)", .*/\1/p' -e 's/^	\[CCID_LEVEL_[A-Z]*\] = "\(level=[a-z]*\)",/\1/p' \
+words=$(sed -n -e 's/^	{ "\([a-z=-]*\)", .*/\1/p' -e 's/^	\[QUIRK_[A-Z_]*\] = "\([a-z-]*\)",/\1/p' \
+	-e 's/^	\[CCID_LEVEL_[A-Z]*\] = "\(level=[a-z]*\)",/\1/p' \
 	-e 's/.*word_number(word, "\(hide-interface=\)".*/\1/p' ifdhandler/ccid/quirk.c)
 compare "ifdhandler-properties.5 has every quirk, and no other" "$words" \
 	"$(part man/ifdhandler-properties.5 QUIRKS | grep -A1 '^\.TP' |

@@ -23,13 +23,13 @@ $(B)/obj/tests/%.o: ALL_CPPFLAGS += -Iclient $(CMOCKA_CFLAGS)
 
 # ---- emulated readers (tests/model/README) ----
 
-MODEL_CARDS = card card-app card-t0 card-t1 card-socket text model
+MODEL_CARDS = card card-app card-t0 card-t1 card-pin card-socket text model
 MODEL_CORE = $(addprefix tests/model/,$(addsuffix .c,$(MODEL_CARDS) reader reader-control reader-count reader-fault \
-	reader-ccid reader-exchange))
+	reader-ccid reader-exchange reader-iccd reader-secure))
 MODEL_BED = tests/model/bed.c tests/model/bed-control.c $(MODEL_CORE)
 MODEL_UMOCK = $(addprefix tests/model/,umock-reader.c umock-device.c umock-ioctl.c umock-sysfs.c card-cacard.c)
 M = $(B)/model
-MODEL_PROGRAMS = $(M)/usbip-reader $(M)/model-ctl $(M)/usbip-test $(M)/test-card $(M)/test-reader
+MODEL_PROGRAMS = $(M)/usbip-reader $(M)/model-ctl $(M)/usbip-test $(M)/test-card $(M)/test-reader $(M)/test-iccd $(M)/test-secure
 ifeq ($(have_umockdev),yes)
 MODEL_PROGRAMS += $(M)/umock-reader $(M)/usbnode.so $(M)/fdshift.so $(M)/usb-client $(M)/udev-watch
 endif
@@ -75,7 +75,8 @@ SUFFIX = $(if $(SANITIZE), ($(SANITIZE)))
 # Programs of the process level in C.
 PROCESS_PROGRAMS = $(patsubst tests/process/%.c,$(T)/%,$(wildcard tests/process/*.c))
 # The longest first.
-PROCESS_TESTS = tests/conformance/run.sh tests/conformance/peer.sh $(wildcard tests/process/*.sh) tests/bench/smoke.sh
+PROCESS_TESTS = tests/conformance/run.sh tests/conformance/peer.sh tests/storm/storm.sh $(wildcard tests/process/*.sh) \
+	$(wildcard tests/witness/*.sh) tests/bench/smoke.sh
 
 # library-* are linked with the library as any program is.
 $(filter $(T)/library-%,$(PROCESS_PROGRAMS)): $(B)/libpcsclite.so.1
@@ -125,9 +126,15 @@ $(T)/ifdhandler-instant: $(B)/obj/ifdhandler/main.o $(B)/obj/tests/bench/driver-
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(HARDENING) -pie $(ALL_LDFLAGS) -o $@ $^ $(HANDLER_LIBS)
 
-check-unit: $(UNIT_TESTS) $(M)/test-card $(M)/test-reader
+# The fault storm (tests/storm/README): the clock and sd-event's timers are its own.
+$(B)/obj/tests/storm/%.o: ALL_CPPFLAGS += -DMODEL_DIR='"$(CURDIR)/tests/model/models"'
+$(T)/storm: $(call OBJ,$(wildcard tests/storm/*.c) $(MODEL_CORE)) $(B)/libhandler.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -Wl,--wrap=clock_gettime -o $@ $^ $(HANDLER_LIBS)
+
+check-unit: $(T)/storm $(UNIT_TESTS) $(M)/test-card $(M)/test-reader $(M)/test-iccd $(M)/test-secure
 	@mkdir -p build
-	$(RUN) "unit$(SUFFIX)" $(SUMMARY) $(UNIT_TESTS) $(M)/test-card $(M)/test-reader
+	$(RUN) "unit$(SUFFIX)" $(SUMMARY) $(T)/storm $(UNIT_TESTS) $(M)/test-card $(M)/test-reader $(M)/test-iccd $(M)/test-secure
 
 check-process: all model $(PROCESS_PROGRAMS) $(CONFORMANCE_PROGRAMS) $(PEER_PROGRAMS) $(BENCH_PROGRAMS)
 	@mkdir -p build
@@ -200,6 +207,10 @@ fuzz:
 	@$(MAKE) --no-print-directory B=build/fuzz CC=clang CFLAGS="$(FUZZ_FLAGS)" $(FUZZ_TARGETS)
 	tests/fuzz/run.sh $(FUZZ_SECONDS) $(SUMMARY) $(FUZZ_TARGETS)
 
+# The whole driver in virtual time.
+build/fuzz/bin/fuzz-ccid: build/fuzz/obj/tests/storm/virtual-time.o
+build/fuzz/bin/fuzz-ccid: FUZZ_LDFLAGS = -Wl,--wrap=clock_gettime
+
 build/fuzz/bin/%: build/fuzz/obj/tests/fuzz/%.o build/fuzz/tests/libfakes.a build/fuzz/libclient.a build/fuzz/libhandler.a
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer -o $@ $^ build/fuzz/libclient.a build/fuzz/libhandler.a $(HANDLER_LIBS) $(CMOCKA_LIBS)
+	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer $(FUZZ_LDFLAGS) -o $@ $^ build/fuzz/libclient.a build/fuzz/libhandler.a $(HANDLER_LIBS) $(CMOCKA_LIBS)

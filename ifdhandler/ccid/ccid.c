@@ -90,6 +90,7 @@ static struct ccid_slot_line *line_of(struct ccid *ccid, const struct ccid_comma
 void ccid_push(struct ccid *ccid, struct ccid_command *command) {
 	command->state = CCID_QUEUED;
 	command->n_tries = 0;
+	command->hurried = 0;
 	command->next = ccid->queue;
 	ccid->queue = command;
 }
@@ -103,6 +104,7 @@ void ccid_submit(struct ccid *ccid, struct ccid_command *command) {
 	}
 	command->state = CCID_QUEUED;
 	command->n_tries = 0;
+	command->hurried = 0;
 	command->next = NULL;
 	struct ccid_command **at = &ccid->queue;
 	while (*at)
@@ -167,9 +169,17 @@ static int may_start(const struct ccid *ccid, const struct ccid_command *command
 static void start(struct ccid *ccid, struct ccid_command *command) {
 	struct ccid_slot_line *line = line_of(ccid, command);
 	unqueue(ccid, command);
+	if (command->delay_usec) {
+		command->deadline = ccid_now() + command->delay_usec;
+		command->delay_usec = 0;
+		command->state = CCID_PAUSING;
+		line->current = command;
+		return;
+	}
 	command->seq = ccid->seq++;
 	command->began = ccid_now();
 	command->deadline = command->began + command->timeout_usec;
+	command->extended = 0;
 	command->state = CCID_SENDING;
 	line->current = command;
 	line->pipe->n_flying++;
@@ -198,6 +208,8 @@ static void overdue(struct ccid *ccid, struct ccid_command *command) {
 	command->state = CCID_EXPIRED;
 	if (pipe->in.pending)
 		c->ops->cancel(c->usb, &pipe->in);
+	else if (pipe->control.pending)
+		c->ops->cancel(c->usb, &pipe->control);
 	else
 		ccid_expire(ccid, command);
 }
@@ -254,19 +266,27 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
 void ccid_pump(struct ccid *ccid) {
 	if (ccid->depth)
 		return;
-	ccid->depth++;
-	for (struct ccid_command *c; !ccid->stop_error && (c = next_to_start(ccid));)
-		start(ccid, c);
-	for (unsigned i = 0; i < ccid->n_pipes && !ccid->stop_error; i++)
-		ccid_pipe_listen(&ccid->pipes[i]);
-	ccid->depth--;
-	arm(ccid, tick_all(ccid));
+	uint64_t next;
+	/* What becomes due meanwhile may let other commands start. */
+	do {
+		ccid->depth++;
+		for (struct ccid_command *c; !ccid->stop_error && (c = next_to_start(ccid));)
+			start(ccid, c);
+		for (unsigned i = 0; i < ccid->n_pipes && !ccid->stop_error; i++)
+			ccid_pipe_listen(&ccid->pipes[i]);
+		ccid->depth--;
+		next = tick_all(ccid);
+	} while (!ccid->stop_error && next_to_start(ccid));
+	arm(ccid, next);
 }
 
 void ccid_hurry(struct ccid *ccid, struct ccid_command *command, uint64_t usec) {
-	if (!expects_answer(command))
+	if (ccid_is_at_rest(command))
 		return;
-	lower(&command->deadline, ccid_now() + usec);
+	command->hurried = 1;
+	lower(&command->timeout_usec, usec);
+	if (expects_answer(command))
+		lower(&command->deadline, ccid_now() + usec);
 	ccid_pump(ccid);
 }
 
@@ -316,9 +336,15 @@ static void extend(struct ccid_command *command, uint8_t multiplier) {
 	uint64_t span = command->timeout_usec * (multiplier ? multiplier : 1);
 	if (span > CCID_MAX_EXTENSION_USEC)
 		span = CCID_MAX_EXTENSION_USEC;
+	command->extended = 1;
+	if (command->hurried) {
+		if (command->state == CCID_SENDING)
+			command->state = CCID_WAITING;
+		return;
+	}
+	command->state = CCID_WAITING;
 	command->deadline = ccid_now() + span;
 	lower(&command->deadline, command->began + CCID_MAX_TOTAL_USEC);
-	command->state = CCID_WAITING;
 }
 
 /* How long to wait before another try, 0: the answer stands. */
@@ -342,7 +368,9 @@ void ccid_receive(struct ccid_pipe *pipe, const struct ccid_reply *reply) {
 		return;
 	}
 	pipe->n_stale = 0;
-	pipe->n_overflows = 0;
+	/* The ladder's own question says nothing about what babbled. */
+	if (!command->bare)
+		pipe->n_overflows = 0;
 	if (reply->outcome == CCID_EXTENSION) {
 		extend(command, reply->error);
 		return;
@@ -399,6 +427,8 @@ void ccid_give_up(struct ccid *ccid, int error) {
 void ccid_clear_halts(struct ccid *ccid, unsigned slot) {
 	const struct ccid_config *c = &ccid->config;
 	struct ccid_pipe *pipe = ccid->slots[slot].pipe;
+	if (pipe->endpoint0)
+		return; /* has no halt that lasts */
 	if (ccid->stop_error || pipe->n_flying > 0 || pipe->in.pending || pipe->out.pending)
 		return;
 	ccid_in_reset(&pipe->assembler);

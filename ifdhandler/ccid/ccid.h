@@ -58,7 +58,8 @@ struct ccid_command {
 	/* From sending to the answer; a time extension begins a new span of that length times its
 	 * multiplier. */
 	uint64_t timeout_usec;
-	int bare; /* nothing is done about a missing answer: the user does it */
+	uint64_t delay_usec; /* the slot rests so long before the command is sent */
+	int bare;            /* nothing is done about a missing answer: the user does it */
 	ccid_done_fn done;
 	void *userdata;
 
@@ -69,12 +70,14 @@ struct ccid_command {
 		CCID_SENDING,
 		CCID_WAITING,
 		CCID_EXPIRED, /* out of time, but the open transfer may hold the answer */
-		CCID_PAUSING, /* the slot was busy; again at `deadline` */
+		CCID_PAUSING, /* the slot was busy, or is to rest; sent at `deadline` */
 	} state;
 	uint8_t seq;
 	unsigned n_tries;
 	uint64_t began;
 	uint64_t deadline;
+	int extended; /* the device has asked for time */
+	int hurried;  /* and gets none any more */
 	struct ccid_command *next;
 };
 
@@ -106,8 +109,9 @@ void ccid_stop(struct ccid *ccid, int error);
 /* Has ccid_stop been called, or the device been given up? */
 int ccid_is_stopped(const struct ccid *ccid);
 
-/* The command need not be waited for longer than `usec` from now: its card is gone. At rest:
- * nothing. */
+/* The command need not be waited for longer than `usec` from now, whatever time the device asks for:
+ * its card or its client is gone. One that is queued has that time when it is sent; at rest: nothing.
+ * */
 void ccid_hurry(struct ccid *ccid, struct ccid_command *command, uint64_t usec);
 
 /* Clears halts and toggles of the slot's interface where no command is under way on it. */

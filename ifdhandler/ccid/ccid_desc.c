@@ -9,8 +9,11 @@
  * counts. Numbers that no reader can mean (no voltage, no protocol, a clock of 1 GHz) are replaced
  * by what such products turned out to need, so that nobody further up divides by zero or loops.
  *
- * Can never happen: a read beyond the given length, an interface without both bulk endpoints or
- * with a packet size of 0, more than CCID_MAX_SLOTS slots in total.
+ * A token whose card is built in may have no bulk endpoints: it announces how it is driven by
+ * requests on endpoint 0 (ICCD 1.0). That is believed only where there is no pair of them.
+ *
+ * Can never happen: a read beyond the given length, a bulk interface without both endpoints or with
+ * a packet size of 0, a token of several slots, more than CCID_MAX_SLOTS slots in total.
  */
 #include "ifdhandler/ccid/ccid_desc.h"
 
@@ -34,6 +37,18 @@ enum {
 	CLASS_VENDOR = 0xff,
 	/* 10 bytes of header and 5 of the shortest command with a body. */
 	MESSAGE_LENGTH_MIN = 15,
+	/* ICCD 1.0 4.3: bInterfaceProtocol of tokens without bulk endpoints. */
+	PROTOCOL_ICCD_A = 1,
+	PROTOCOL_ICCD_B = 2,
+	/* ICCD 1.0 4.4: what every token announces, parameters that need no negotiation. */
+	TOKEN_FEATURES = CCID_FEATURE_AUTO_PARAMETERS | CCID_FEATURE_TOKEN,
+	PROTOCOL_BIT_T0 = 1,
+	PROTOCOL_BIT_T1 = 2,
+	/* A T=0 command of 5 + 255 bytes goes to a token of version A whatever it announces: in two
+	 * requests, each of which is short enough for any. */
+	TOKEN_TPDU_LENGTH = 10 + 260,
+	/* One request on endpoint 0 moves so much (usb.h: USB_MAX_CONTROL), seen as a message. */
+	TOKEN_MAX_LENGTH = 10 + 4096,
 	/* ISO/IEC 7816-3 8.1 allows a card up to 20 MHz; beyond 100 MHz it is no clock at all. */
 	CLOCK_MAX_KHZ = 100000,
 	CLOCK_USUAL_KHZ = 4000,
@@ -144,14 +159,37 @@ static void see_item(const uint8_t *item, struct candidate *c) {
 		c->n_class++;
 }
 
+/* No pair of bulk endpoints: a token, or nothing that can be used. */
+static int become_token(struct ccid_interface *i) {
+	if (i->protocol != PROTOCOL_ICCD_A && i->protocol != PROTOCOL_ICCD_B)
+		return 0;
+	i->transport = i->protocol == PROTOCOL_ICCD_A ? CCID_ICCD_A : CCID_ICCD_B;
+	i->bulk_in = (struct ccid_endpoint){ 0 };
+	i->bulk_out = (struct ccid_endpoint){ 0 };
+	/* What the class has no request for, whatever the descriptor says. */
+	i->n_slots = 1;
+	i->n_busy = 1;
+	i->voltages = 1;
+	i->n_clocks = 0;
+	i->n_rates = 0;
+	i->pin_support = 0;
+	i->features |= TOKEN_FEATURES;
+	/* dwProtocols tells how APDUs look there, not what the card says in its ATR; whole APDUs look
+	 * the same for both. */
+	if (i->transport == CCID_ICCD_A)
+		i->protocols = PROTOCOL_BIT_T0;
+	else if (i->level != CCID_LEVEL_CHARACTER)
+		i->protocols = PROTOCOL_BIT_T0 | PROTOCOL_BIT_T1;
+	return 1;
+}
+
 static enum ccid_desc_result judge(struct candidate *c) {
 	if (!c->ccid)
 		return c->n_class ? CCID_DESC_SHORT_CLASS : CCID_DESC_NO_CLASS;
 	struct ccid_interface *i = &c->interface;
 	decode_class(c->ccid, i);
-	if (i->bulk_in.address == 0 || i->bulk_out.address == 0)
-		return i->protocol == 1 || i->protocol == 2 ? CCID_DESC_ICCD
-							    : CCID_DESC_NO_ENDPOINTS;
+	if ((i->bulk_in.address == 0 || i->bulk_out.address == 0) && !become_token(i))
+		return CCID_DESC_NO_ENDPOINTS;
 	return i->message_length < MESSAGE_LENGTH_MIN ? CCID_DESC_MESSAGE_LENGTH : CCID_DESC_OK;
 }
 
@@ -268,6 +306,24 @@ enum ccid_desc_result ccid_desc_parse(const uint8_t *bytes, size_t len, unsigned
 	return parse_configuration(area, flags, desc);
 }
 
+enum ccid_level ccid_desc_exchange_level(const struct ccid_interface *interface) {
+	if (interface->transport == CCID_ICCD_A)
+		return CCID_LEVEL_TPDU;
+	/* Version B chains short APDUs, too: a part is less than the longest of them. */
+	if (interface->transport == CCID_ICCD_B && interface->level != CCID_LEVEL_CHARACTER)
+		return CCID_LEVEL_EXTENDED;
+	return interface->level;
+}
+
+uint32_t ccid_desc_exchange_length(const struct ccid_interface *interface) {
+	uint32_t length = interface->message_length;
+	if (interface->transport == CCID_ICCD_A && length < TOKEN_TPDU_LENGTH)
+		return TOKEN_TPDU_LENGTH;
+	if (interface->transport == CCID_ICCD_B && length > TOKEN_MAX_LENGTH)
+		return TOKEN_MAX_LENGTH;
+	return length;
+}
+
 const char *ccid_desc_text(enum ccid_desc_result result) {
 	switch (result) {
 	case CCID_DESC_OK: return "usable";
@@ -277,7 +333,6 @@ const char *ccid_desc_text(enum ccid_desc_result result) {
 	case CCID_DESC_NO_CLASS: return "smart card interface without a CCID class descriptor";
 	case CCID_DESC_SHORT_CLASS: return "CCID class descriptor is shorter than 54 bytes";
 	case CCID_DESC_NO_ENDPOINTS: return "no pair of bulk endpoints";
-	case CCID_DESC_ICCD: return "ICCD token with control transfers only is not supported";
 	case CCID_DESC_MESSAGE_LENGTH: return "dwMaxCCIDMessageLength is too small";
 	}
 	return "unknown defect";

@@ -26,7 +26,6 @@ enum ccid_desc_result {
 	CCID_DESC_NO_CLASS,         /* such an interface, but no CCID class descriptor in it */
 	CCID_DESC_SHORT_CLASS,      /* a class descriptor of less than 54 bytes */
 	CCID_DESC_NO_ENDPOINTS,     /* no pair of bulk endpoints */
-	CCID_DESC_ICCD,             /* a token that is driven by control transfers (ICCD A or B) */
 	CCID_DESC_MESSAGE_LENGTH,   /* dwMaxCCIDMessageLength leaves no room for a command */
 };
 
@@ -61,6 +60,13 @@ enum ccid_level {
 	CCID_LEVEL_EXTENDED,
 };
 
+/* What carries commands to an interface. */
+enum ccid_transport {
+	CCID_BULK,   /* messages on a pair of bulk endpoints (CCID 1.10) */
+	CCID_ICCD_A, /* requests on endpoint 0, one T=0 TPDU at a time (ICCD 1.0, version A) */
+	CCID_ICCD_B, /* requests on endpoint 0 with chaining (ICCD 1.0, version B) */
+};
+
 /* An endpoint: address with its direction bit, 0 where there is none. */
 struct ccid_endpoint {
 	uint8_t address;
@@ -73,7 +79,8 @@ struct ccid_interface {
 	uint8_t name;         /* iInterface: index of its string, 0: none */
 	uint8_t vendor_class; /* its class is FFh */
 	uint8_t protocol;     /* bInterfaceProtocol as announced */
-	struct ccid_endpoint bulk_in, bulk_out, interrupt_in;
+	enum ccid_transport transport;
+	struct ccid_endpoint bulk_in, bulk_out, interrupt_in; /* bulk: of CCID_BULK */
 
 	uint8_t n_slots;         /* 1 … CCID_MAX_SLOTS */
 	uint8_t n_busy;          /* commands that may be under way at once: 1 or n_slots */
@@ -116,6 +123,11 @@ struct ccid_desc {
  */
 enum ccid_desc_result ccid_desc_parse(const uint8_t *bytes, size_t len, unsigned configuration,
 	unsigned flags, struct ccid_desc *ret_desc);
+
+/* The exchange level at which APDUs are given to the interface, and the length of a message there,
+ * header included: as announced, but for tokens without messages. */
+enum ccid_level ccid_desc_exchange_level(const struct ccid_interface *interface);
+uint32_t ccid_desc_exchange_length(const struct ccid_interface *interface);
 
 /* A phrase for people that says what is wrong; static, never NULL. */
 const char *ccid_desc_text(enum ccid_desc_result result);

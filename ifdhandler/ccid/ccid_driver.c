@@ -21,9 +21,20 @@
 
 /* ---- operations ---- */
 
+/* What was sent may hold a PIN that the program knows. */
+static void forget_request(struct ccid_slot *slot) {
+	if (slot->pin.len)
+		explicit_bzero(&slot->pin, sizeof(slot->pin));
+	if (slot->lent)
+		explicit_bzero(slot->lent, slot->lent_len);
+	free(slot->lent);
+	slot->lent = NULL;
+}
+
 void ccid_slot_end(struct ccid_slot *slot, const struct driver_result *result) {
 	driver_done_fn done = slot->done;
 	void *userdata = slot->userdata;
+	forget_request(slot);
 	slot->busy = 0;
 	slot->done = NULL;
 	ccid_presence_poll(slot->driver);
@@ -39,27 +50,52 @@ static void on_command(void *userdata, const struct ccid_reply *reply, int error
 	int had = slot->present;
 	if (reply)
 		ccid_presence_see(slot, reply->icc);
+	if (slot->give_up_at && (!reply || slot->give_up_at <= ccid_now())) {
+		ccid_slot_lose(slot);
+		ccid_slot_fail(slot, ccid_status_of_error(slot, error ? error : -ETIMEDOUT));
+		return;
+	}
 	/* A command's word alone is not believed for good: readers have been seen to say so once too
-	 * often, and no notification would ever correct it. */
-	if (reply && reply->icc == CCID_ICC_ABSENT && had && slot->driver->phase == CCID_READY) {
+	 * often, and no notification would ever correct it. Where the two go on contradicting each other,
+	 * the next look is left to time: who powers up what is told to be in would never rest. */
+	if (reply && reply->icc == CCID_ICC_ABSENT && had && !slot->doubted &&
+		slot->driver->phase == CCID_READY) {
+		slot->doubted = 1;
 		slot->retell = 1;
 		ccid_presence_ask(slot);
 	}
 	slot->step(slot, reply, error);
 }
 
+static void hurry(struct ccid_slot *slot) {
+	uint64_t now = ccid_now();
+	uint64_t left = slot->give_up_at > now ? slot->give_up_at - now : 0;
+	ccid_hurry(slot->driver->ccid, &slot->command, left);
+}
+
 void ccid_slot_ask(struct ccid_slot *slot, const struct ccid_request *request,
 	uint64_t timeout_usec, ccid_step_fn step) {
+	ccid_slot_ask_after(slot, 0, request, timeout_usec, step);
+}
+
+void ccid_slot_ask_after(struct ccid_slot *slot, uint64_t delay_usec,
+	const struct ccid_request *request, uint64_t timeout_usec, ccid_step_fn step) {
 	uint64_t base = slot->driver->quirks.base_timeout_ms * UINT64_C(1000);
+	/* At T=1 a card may ask for 255 times its time, which may be minutes (ISO/IEC 7816-3 11.6.2.3). */
+	if (timeout_usec > CCID_MAX_EXTENSION_USEC)
+		timeout_usec = CCID_MAX_EXTENSION_USEC;
 	slot->step = step;
 	slot->command = (struct ccid_command){
 		.request = *request,
 		.slot = slot->index,
 		.timeout_usec = timeout_usec < base ? base : timeout_usec,
+		.delay_usec = delay_usec,
 		.done = on_command,
 		.userdata = slot,
 	};
 	ccid_submit(slot->driver->ccid, &slot->command);
+	if (slot->busy && slot->give_up_at)
+		hurry(slot);
 }
 
 enum status ccid_status_of_error(const struct ccid_slot *slot, int error) {
@@ -78,8 +114,13 @@ void ccid_slot_forget(struct ccid_slot *slot) {
 	slot->protocol = PROTOCOL_NONE;
 	slot->atr_len = 0;
 	slot->atr_usable = 0;
-	slot->no_ifsd = 0;
+	slot->n_mute = 0;
 	exchange_stop(&slot->exchange);
+}
+
+void ccid_slot_renew(struct ccid_slot *slot) {
+	slot->no_ifsd = 0;
+	slot->warned = 0;
 }
 
 void ccid_slot_lose(struct ccid_slot *slot) {
@@ -87,7 +128,7 @@ void ccid_slot_lose(struct ccid_slot *slot) {
 	ccid_slot_forget(slot);
 	slot->unclean = 1;
 	if (driver->phase == CCID_READY && !ccid_is_stopped(driver->ccid) && slot->present)
-		driver->host.presence(driver->host.userdata, slot->index, 1, 1);
+		driver->host.presence(driver->host.userdata, slot->index, 1, DRIVER_CARD_RESET);
 }
 
 /* The slot, taken for an operation; NULL where that has ended already. */
@@ -99,6 +140,8 @@ static struct ccid_slot *begin(
 		struct ccid_slot *slot = &driver->slots[index];
 		assert(!slot->busy);
 		slot->busy = 1;
+		slot->yields = 0;
+		slot->give_up_at = 0;
 		slot->done = done;
 		slot->userdata = userdata;
 		return slot;
@@ -120,25 +163,41 @@ static void power_off(struct driver *driver, unsigned index, driver_done_fn done
 		ccid_power_off(slot);
 }
 
-static void set_protocol(struct driver *driver, unsigned index, uint32_t protocol,
+static void set_protocol(struct driver *driver, unsigned index, uint32_t protocols,
 	driver_done_fn done, void *userdata) {
 	struct ccid_slot *slot = begin(driver, index, done, userdata);
 	if (slot)
-		ccid_set_protocol(slot, protocol);
+		ccid_set_protocol(slot, protocols);
 }
 
 static void transmit(struct driver *driver, unsigned index, uint32_t protocol,
 	const struct driver_bytes *apdu, driver_done_fn done, void *userdata) {
 	struct ccid_slot *slot = begin(driver, index, done, userdata);
-	if (slot)
-		ccid_transmit(slot, protocol, apdu);
+	if (!slot)
+		return;
+	slot->yields = 1;
+	ccid_transmit(slot, protocol, apdu);
 }
 
 static void control(struct driver *driver, unsigned index, uint32_t code,
 	const struct driver_bytes *in, driver_done_fn done, void *userdata) {
 	struct ccid_slot *slot = begin(driver, index, done, userdata);
-	if (slot)
-		ccid_control(slot, code, in);
+	if (!slot)
+		return;
+	slot->yields = 1;
+	ccid_control(slot, code, in);
+}
+
+/* A card that has asked for time would take nobody knows how long; others are mostly done soon, and
+ * ending an exchange costs its card a reset. */
+static void abandon(struct driver *driver, unsigned index) {
+	if (index >= driver->n_slots)
+		return;
+	struct ccid_slot *slot = &driver->slots[index];
+	if (!slot->busy || !slot->yields || slot->give_up_at)
+		return;
+	slot->give_up_at = ccid_now() + (slot->command.extended ? 0 : CCID_ABANDON_USEC);
+	hurry(slot);
 }
 
 /* ---- without I/O ---- */
@@ -161,6 +220,10 @@ static enum status known(
 	return ccid_known(&driver->slots[index], code, buf, ret_len);
 }
 
+static int is_for_card(const struct driver *driver, unsigned index, uint32_t code) {
+	return index < driver->n_slots && ccid_is_for_card(&driver->slots[index], code);
+}
+
 static size_t describe(const struct driver *driver, unsigned index, char *buf, size_t size) {
 	buf[0] = '\0';
 	return index < driver->n_slots ? ccid_describe(&driver->slots[index], buf, size) : 0;
@@ -176,7 +239,8 @@ static int watch(struct driver *driver, unsigned index, int on) {
 		return 0;
 	/* What happened while nobody looked. */
 	int ask = is_news && slot->known &&
-		driver->bells[slot->interface - driver->desc.interfaces].polled;
+		(driver->bells[slot->interface - driver->desc.interfaces].polled ||
+			ccid_presence_is_old(slot));
 	if (ask) {
 		slot->retell = 1;
 		ccid_presence_ask(slot);
@@ -245,7 +309,9 @@ const struct driver_ops driver_ccid = {
 	.set_protocol = set_protocol,
 	.transmit = transmit,
 	.known = known,
+	.is_for_card = is_for_card,
 	.control = control,
+	.abandon = abandon,
 	.get_attrib = get_attrib,
 	.describe = describe,
 	.watch = watch,

@@ -43,6 +43,10 @@ struct ccid_request ccid_msg_escape(const uint8_t *data, size_t len) {
 	return (struct ccid_request){ .type = CCID_ESCAPE, .data = data, .len = len };
 }
 
+struct ccid_request ccid_msg_secure(const uint8_t *data, size_t len) {
+	return (struct ccid_request){ .type = CCID_SECURE, .data = data, .len = len };
+}
+
 size_t ccid_msg_encode(
 	const struct ccid_request *request, uint8_t slot, uint8_t seq, uint8_t *buf, size_t size) {
 	if (request->len > UINT32_MAX)

@@ -8,9 +8,9 @@
 
 enum {
 	CCID_MSG_HEADER = 10, /* CCID 1.10 6.1 and 6.2 */
-	/* Longest answer that is believed: header, the longest response (65536 + SW1 SW2) and
-	 * some slack for readers that add bytes. A larger dwLength is a lie or a lost frame. */
-	CCID_MSG_MAX = 65600,
+	/* Longest answer that is believed: header, and what a client can be given (DRIVER_MAX_APDU:
+	 * the longest response is 65536 + SW1 SW2). A larger dwLength is a lie or a lost frame. */
+	CCID_MSG_MAX = CCID_MSG_HEADER + 65548,
 	/* CCID 1.10 table 6.2-3: SetParameters for T=0 and T=1. */
 	CCID_MSG_PARAMETERS_T0 = 5,
 	CCID_MSG_PARAMETERS_T1 = 7,
@@ -128,6 +128,8 @@ struct ccid_request ccid_msg_xfr_block(
 /* `protocol`: 0 T=0 (5 bytes), 1 T=1 (7 bytes). */
 struct ccid_request ccid_msg_set_parameters(uint8_t protocol, const uint8_t *data, size_t len);
 struct ccid_request ccid_msg_escape(const uint8_t *data, size_t len);
+/* `data`: bPINOperation and what belongs to it (CCID 1.10 6.1.11). */
+struct ccid_request ccid_msg_secure(const uint8_t *data, size_t len);
 
 /* Writes the message for `slot` (bSlot) and `seq` into `buf`: its length, or 0 where `size` is less
  * than header and data, or the data is longer than any message. */

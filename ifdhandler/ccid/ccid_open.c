@@ -10,7 +10,12 @@
  * functions of a composite device live beside us.
  *
  * What goes wrong is told once, and tried again after 1, 2, 5 and then every 10 s, except what
- * cannot change while the device is plugged in: its descriptors. Only one alarm is ever set.
+ * cannot change while the device is plugged in: its descriptors. Meanwhile the device is closed, for
+ * others to use. Only one alarm is ever set.
+ *
+ * A handle that dies is mostly an unplug, but system suspend does the same to devices that stay. So
+ * the device is gone only if its node cannot be opened any more; else it is opened again at once, and
+ * the cards count as reset.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -31,6 +36,8 @@ enum {
 	GET_DATA_RATES = 3,
 	/* A sole interface may be reset after that many failed opens, where a quirk allows it. */
 	RESET_AFTER = 2,
+	/* No system goes to sleep twice in that time: chosen. */
+	STEADY_USEC = 2000000,
 };
 
 static void open_device(struct driver *driver);
@@ -56,6 +63,12 @@ static void alarm_off(struct driver *driver) {
 	(void)sd_event_source_set_enabled(driver->timer, SD_EVENT_OFF);
 }
 
+/* Gives the device back until the next try, outside of any transfer's end. */
+static void let_go(struct driver *driver) {
+	ccid_close(driver, -EIO);
+	set_alarm(driver, driver->wait_usec, open_device);
+}
+
 static uint64_t retry_usec(const struct driver *driver) {
 	static const unsigned seconds[] = { 1, 2, 5, 10 };
 	unsigned n = driver->n_failed < 4 ? driver->n_failed : 3;
@@ -67,17 +80,15 @@ static void trouble(struct driver *driver, enum status why, const char *detail) 
 	int is_news = driver->phase != CCID_TROUBLED || driver->trouble != why;
 	driver->phase = CCID_TROUBLED;
 	driver->trouble = why;
+	driver->wait_usec = retry_usec(driver);
 	if (why != STATUS_READER_BROKEN)
-		set_alarm(driver, retry_usec(driver), open_device);
+		set_alarm(driver, 0, let_go);
 	driver->n_failed++;
 	if (is_news)
 		driver->host.trouble(driver->host.userdata, why, detail);
 }
 
-static void gone(void *userdata) {
-	struct driver *driver = userdata;
-	if (driver->phase == CCID_GONE)
-		return;
+static void gone(struct driver *driver) {
 	driver->phase = CCID_GONE;
 	driver->trouble = STATUS_READER_GONE;
 	alarm_off(driver);
@@ -85,6 +96,33 @@ static void gone(void *userdata) {
 	if (driver->ccid)
 		ccid_stop(driver->ccid, -ENODEV);
 	driver->host.gone(driver->host.userdata);
+}
+
+static int is_unplugged(int error) {
+	return error == -ENOENT || error == -ENODEV || error == -ENXIO;
+}
+
+/* The device had its handle taken away, and is still there. At once, but not again and again: a device
+ * that does that whenever it is opened is not chased. */
+static void open_again(struct driver *driver) {
+	driver->phase = CCID_OPENING; /* what ends now starts nothing anew */
+	uint64_t now = ccid_now();
+	int is_first = driver->cut_at == 0 || now - driver->cut_at >= STEADY_USEC;
+	driver->cut_at = now;
+	ccid_close(driver, -EIO);
+	trouble(driver, STATUS_READER_MUTE, "its connection was cut, as when the system sleeps");
+	if (driver->n_failed == 1 && is_first)
+		driver->wait_usec = 0;
+}
+
+static void vanished(void *userdata) {
+	struct driver *driver = userdata;
+	if (driver->phase == CCID_GONE)
+		return;
+	if (is_unplugged(driver->ops->exists(driver->config->node)))
+		gone(driver);
+	else
+		open_again(driver);
 }
 
 void ccid_lost(void *userdata, int error) {
@@ -114,10 +152,11 @@ void ccid_close(struct driver *driver, int error) {
 static void open_failed(struct driver *driver, int error) {
 	char detail[160];
 	(void)snprintf(detail, sizeof(detail), "%s: %s", driver->config->node, strerror(-error));
+	if (is_unplugged(error)) {
+		gone(driver);
+		return;
+	}
 	switch (error) {
-	case -ENOENT:
-	case -ENODEV:
-	case -ENXIO: gone(driver); break;
 	case -EACCES:
 	case -EPERM: trouble(driver, STATUS_READER_REFUSED, detail); break;
 	default: trouble(driver, STATUS_READER_MUTE, detail); break;
@@ -168,7 +207,8 @@ static void claim_failed(struct driver *driver, int error) {
 	char detail[256];
 	ccid_close(driver, error);
 	if (error != -EBUSY) {
-		open_failed(driver, error);
+		/* No such interface: somebody took the configuration away, and the device is there. */
+		open_failed(driver, error == -ENOENT ? -EIO : error);
 		return;
 	}
 	claimant_describe(detail, sizeof(detail));
@@ -234,7 +274,7 @@ static int start_engine(struct driver *driver) {
 }
 
 static void open_device(struct driver *driver) {
-	struct usb_host host = { .userdata = driver, .gone = gone };
+	struct usb_host host = { .userdata = driver, .gone = vanished };
 	ccid_close(driver, -EIO);
 	int r = driver->ops->open(driver->config->node, driver->event, &host, &driver->usb);
 	if (r < 0) {
@@ -321,16 +361,27 @@ static void ask_rates(struct driver *driver) {
 
 /* ---- first status of all slots ---- */
 
+/* What people should know of a reader that works. */
+static void advise(const struct driver *driver) {
+	char text[96];
+	if (quirk_advice(&driver->quirks, &driver->desc, text, sizeof(text)) && driver->host.advice)
+		driver->host.advice(driver->host.userdata, text);
+}
+
 static void ready(struct driver *driver) {
+	int is_first = driver->n_slots == 0;
 	driver->phase = CCID_READY;
 	driver->trouble = STATUS_READER_MUTE; /* for what comes between its loss and the news */
 	driver->n_failed = 0;
 	driver->reopening = 0;
 	driver->n_slots = driver->desc.n_slots;
 	driver->host.ready(driver->host.userdata);
+	if (is_first)
+		advise(driver);
 	for (unsigned i = 0; i < driver->n_slots && driver->phase == CCID_READY; i++) {
 		struct ccid_slot *slot = &driver->slots[i];
 		slot->known = 1;
+		slot->heard = ccid_now();
 		driver->host.presence(driver->host.userdata, i, slot->present, 0);
 		/* The reader may have told of a change between its answer and now. */
 		if (slot->moved && driver->phase == CCID_READY) {
@@ -344,7 +395,6 @@ static void ready(struct driver *driver) {
 static void give_up(struct driver *driver) {
 	ccid_presence_stop(driver);
 	driver->reopening = 1;
-	/* Closed when the next try begins: not from within a transfer's end. */
 	trouble(driver, STATUS_READER_MUTE, "no answer to GetSlotStatus");
 }
 
@@ -355,7 +405,7 @@ static void on_probe(void *userdata, const struct ccid_reply *reply, int error) 
 		return;
 	slot->n_probes++;
 	if (reply) {
-		slot->present = reply->icc != CCID_ICC_ABSENT;
+		slot->present = ccid_presence_truth(slot, reply->icc) != CCID_ICC_ABSENT;
 		slot->unclean = reply->icc == CCID_ICC_ACTIVE;
 		driver->n_awake++;
 		driver->at++;
@@ -384,7 +434,7 @@ static void probe_next(struct driver *driver) {
 		};
 		ccid_submit(driver->ccid, &slot->status);
 	} else if (driver->n_awake) {
-		ready(driver);
+		ccid_setup(driver, ready);
 	} else {
 		give_up(driver);
 	}

@@ -11,6 +11,9 @@
  * opened anew. Commands that were under way have failed by then: none is ever sent twice behind
  * its user's back.
  *
+ * A token without bulk endpoints has a row of control transfers in the place of messages
+ * (ccid_endpoint0.c), and the same ladder.
+ *
  * Can never happen: a transfer submitted while it is under way; an answer given to a command that
  * was not yet sent when the bytes arrived.
  */
@@ -19,6 +22,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "ifdhandler/ccid/ccid_endpoint0.h"
 
 /* CCID 1.10 5.3.1: class request to an interface. */
 enum { ABORT_REQUEST_TYPE = 0x21, ABORT_REQUEST = 1 };
@@ -43,6 +48,8 @@ int ccid_pipe_init(struct ccid_pipe *pipe, struct ccid *ccid,
 			.userdata = pipe },
 		.control = { .kind = USB_CONTROL, .done = on_control, .userdata = pipe },
 	};
+	if (interface->transport != CCID_BULK)
+		return ccid_endpoint0_init(pipe);
 	return ccid_in_init(
 		&pipe->assembler, interface->bulk_in.packet_size, interface->message_length);
 }
@@ -50,6 +57,8 @@ int ccid_pipe_init(struct ccid_pipe *pipe, struct ccid *ccid,
 void ccid_pipe_done(struct ccid_pipe *pipe) {
 	if (!pipe->ccid)
 		return;
+	if (pipe->endpoint0)
+		ccid_endpoint0_done(pipe);
 	ccid_in_done(&pipe->assembler);
 	if (pipe->out_buf)
 		explicit_bzero(pipe->out_buf, pipe->out_size);
@@ -76,6 +85,8 @@ static void on_probe(void *userdata, const struct ccid_reply *reply, int error) 
 
 static void clear_halts(struct ccid_pipe *pipe) {
 	const struct ccid_config *c = &pipe->ccid->config;
+	if (pipe->endpoint0)
+		return; /* no halt: the next request ends it (USB 2.0 8.5.3.4) */
 	/* A device that refuses this shows in the probe whether it is in step. */
 	(void)c->ops->clear_halt(c->usb, pipe->in.endpoint);
 	(void)c->ops->clear_halt(c->usb, pipe->out.endpoint);
@@ -83,7 +94,8 @@ static void clear_halts(struct ccid_pipe *pipe) {
 
 /* All transfers have ended: the commands fail, and the device is asked whether it follows again. */
 static void probe(struct ccid_pipe *pipe) {
-	ccid_in_reset(&pipe->assembler);
+	if (!pipe->endpoint0)
+		ccid_in_reset(&pipe->assembler);
 	ccid_fail_pipe(pipe, pipe->error);
 	if (pipe->ccid->stop_error)
 		return;
@@ -105,7 +117,7 @@ static void probe(struct ccid_pipe *pipe) {
 	ccid_push(pipe->ccid, &pipe->probe);
 }
 
-static void settle(struct ccid_pipe *pipe) {
+void ccid_pipe_settle(struct ccid_pipe *pipe) {
 	if (pipe->state == CCID_PIPE_DRAINING && is_quiet(pipe))
 		probe(pipe);
 }
@@ -122,11 +134,13 @@ void ccid_pipe_break(struct ccid_pipe *pipe, int error) {
 	pipe->grace_until = ccid_now() + CCID_GRACE_USEC;
 	pipe->n_overflows += error == -EOVERFLOW;
 	pipe->harvest_at = 0;
+	if (pipe->endpoint0)
+		ccid_endpoint0_drop(pipe);
 	const struct ccid_config *c = &pipe->ccid->config;
 	c->ops->cancel(c->usb, &pipe->in);
 	c->ops->cancel(c->usb, &pipe->out);
 	c->ops->cancel(c->usb, &pipe->control);
-	settle(pipe);
+	ccid_pipe_settle(pipe);
 }
 
 /* ---- out ---- */
@@ -156,8 +170,12 @@ static void send_bulk(struct ccid_pipe *pipe, struct ccid_command *command) {
 	if (r == 0)
 		return;
 	pipe->sending = NULL;
-	/* Nothing went out: only this command is hurt. */
-	ccid_finish(pipe->ccid, command, NULL, r);
+	/* Nothing went out, and for want of memory, or unplugged, only this command is hurt. Anything
+	 * else is trouble with the endpoint: halted, or lost to another program. */
+	if (r == -ENOMEM || r == -EMSGSIZE || r == -EINVAL || r == -ENODEV)
+		ccid_finish(pipe->ccid, command, NULL, r);
+	else
+		ccid_pipe_break(pipe, r);
 }
 
 /* The control half of an abort has the same number as the bulk half (CCID 1.10 5.3.1). */
@@ -174,10 +192,17 @@ static int send_abort(struct ccid_pipe *pipe, const struct ccid_command *command
 }
 
 void ccid_pipe_send(struct ccid_pipe *pipe, struct ccid_command *command) {
+	if (pipe->endpoint0) {
+		ccid_endpoint0_send(pipe, command);
+		return;
+	}
 	pipe->sending = command;
 	pipe->write_until = ccid_now() + CCID_WRITE_USEC;
-	if (command->request.type == CCID_ABORT && send_abort(pipe, command) == 0)
-		return;
+	if (command->request.type == CCID_ABORT) {
+		if (send_abort(pipe, command) == 0)
+			return;
+		command->request = ccid_msg_plain(CCID_GET_SLOT_STATUS);
+	}
 	send_bulk(pipe, command);
 }
 
@@ -187,7 +212,7 @@ static void on_control(struct usb_transfer *transfer, void *userdata) {
 	struct ccid_command *command = pipe->sending;
 	ccid->depth++;
 	if (ccid->stop_error || pipe->state != CCID_PIPE_UP) {
-		settle(pipe);
+		ccid_pipe_settle(pipe);
 	} else if (command) {
 		/* A device that refuses does not know ABORT: asking for its status will do. */
 		if (transfer->error)
@@ -211,7 +236,7 @@ static void on_out(struct usb_transfer *transfer, void *userdata) {
 	if (ccid->stop_error || error == -ENODEV)
 		;
 	else if (pipe->state == CCID_PIPE_GRACE || pipe->state == CCID_PIPE_DRAINING)
-		settle(pipe);
+		ccid_pipe_settle(pipe);
 	else if (error)
 		ccid_pipe_break(pipe, error == -ECANCELED ? -ETIMEDOUT : error);
 	else if (command && command->state == CCID_SENDING)
@@ -224,6 +249,8 @@ static void on_out(struct usb_transfer *transfer, void *userdata) {
 
 void ccid_pipe_listen(struct ccid_pipe *pipe) {
 	int up = pipe->state == CCID_PIPE_UP || pipe->state == CCID_PIPE_PROBING;
+	if (pipe->endpoint0)
+		return;
 	if (!up || pipe->in.pending || pipe->n_flying == 0)
 		return;
 	int r = ccid_in_want(&pipe->assembler, &pipe->in.data, &pipe->in.len);
@@ -274,7 +301,7 @@ static void on_in(struct usb_transfer *transfer, void *userdata) {
 	if (ccid->stop_error || error == -ENODEV) {
 		;
 	} else if (pipe->state == CCID_PIPE_GRACE || pipe->state == CCID_PIPE_DRAINING) {
-		settle(pipe);
+		ccid_pipe_settle(pipe);
 	} else {
 		ccid_in_feed(&pipe->assembler, transfer->actual, error == 0);
 		receive_all(pipe);
@@ -298,7 +325,8 @@ static void lower(uint64_t *next, uint64_t t) {
 static void tick_sending(struct ccid_pipe *pipe, uint64_t now, uint64_t *next) {
 	const struct ccid_config *c = &pipe->ccid->config;
 	uint64_t until = pipe->write_until;
-	if (pipe->sending)
+	/* Nobody is in such a hurry that other slots should suffer from half a message. */
+	if (pipe->sending && !pipe->sending->hurried)
 		lower(&until, pipe->sending->deadline);
 	if (until > now) {
 		lower(next, until);
@@ -311,12 +339,16 @@ void ccid_pipe_tick(struct ccid_pipe *pipe, uint64_t now, uint64_t *next) {
 	const struct ccid_config *c = &pipe->ccid->config;
 	if (pipe->state == CCID_PIPE_GRACE && pipe->grace_until <= now) {
 		pipe->state = CCID_PIPE_DRAINING;
-		settle(pipe);
+		ccid_pipe_settle(pipe);
 	}
 	if (pipe->state == CCID_PIPE_GRACE)
 		lower(next, pipe->grace_until);
 	if (pipe->state != CCID_PIPE_UP && pipe->state != CCID_PIPE_PROBING)
 		return;
+	if (pipe->endpoint0) {
+		ccid_endpoint0_tick(pipe, now, next);
+		return;
+	}
 	if (pipe->harvest_at && pipe->harvest_at <= now) {
 		pipe->harvest_at = 0;
 		c->ops->cancel(c->usb, &pipe->in);

@@ -16,13 +16,16 @@ enum ccid_pipe_state {
 	CCID_PIPE_DOWN,     /* given up */
 };
 
-/* The bulk pair of one interface. */
+struct ccid_endpoint0;
+
+/* The bulk pair of one interface, or what a token has in its place. */
 struct ccid_pipe {
 	struct ccid *ccid;
 	const struct ccid_interface *interface;
 	unsigned first_slot;
 	enum ccid_pipe_state state;
 	struct usb_transfer out, in, control;
+	struct ccid_endpoint0 *endpoint0; /* NULL: the bulk pair carries the commands */
 	struct ccid_in assembler;
 	uint8_t *out_buf;
 	size_t out_size;
@@ -71,6 +74,8 @@ void ccid_pipe_listen(struct ccid_pipe *pipe);
 void ccid_pipe_tick(struct ccid_pipe *pipe, uint64_t now, uint64_t *next);
 /* Something is wrong with the transfers: brings the pipe back into step, or gives the device up. */
 void ccid_pipe_break(struct ccid_pipe *pipe, int error);
+/* A transfer has ended while that was under way. */
+void ccid_pipe_settle(struct ccid_pipe *pipe);
 
 /* The end of a command under way or queued. */
 void ccid_finish(

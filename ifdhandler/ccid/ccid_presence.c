@@ -6,49 +6,105 @@
  * of the reader carries the same status and is looked at, too.
  *
  * One transfer per interrupt endpoint stays open, so a reader at rest wakes nobody up. Without an
- * endpoint, or when it fails ten times in a row, the slots are asked every 0.4 s, and only while
- * somebody watches them or their card has power.
+ * endpoint, or when it fails ten times in a row, a slot is asked after 0.4 s without an answer, and
+ * only while somebody watches it or its card has power. Slots with a bell are asked, too, while
+ * somebody watches: after 5 s of silence without a card, 30 s with one.
+ *
+ * A slot that sees no card, and whose row says so, has one when the first slot has (mirror-presence).
  *
  * A card that has lost the power that we gave it was taken out and put in again, or the reader lost
  * power: both mean a new card.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <systemd/sd-event.h>
 
 #include "ifdhandler/ccid/ccid_driver.h"
 
 enum {
-	POLL_USEC = 400000,        /* as other drivers do */
-	POLL_TOKEN_USEC = 5000000, /* the card of a token never leaves it */
+	/* Together 0.4 s at most, as other drivers do. */
+	POLL_USEC = 300000,
 	POLL_ACCURACY_USEC = 100000,
+	POLL_TOKEN_USEC = 5000000, /* the card of a token never leaves it */
+	/* A bell may fail to ring, and some do now and then: a card that was put in shall be seen before
+	 * people try again, one that was taken out is missed by nobody. Chosen. */
+	CHECK_EMPTY_USEC = 5000000,
+	CHECK_CARD_USEC = 30000000,
 	RETRY_USEC = 100000, /* after an error: doubled each time, to 5 s */
 	RETRY_MAX_USEC = 5000000,
 	MAX_ERRORS = 10,
 	/* An exchange with a card that is said to have left need not take longer: chosen. */
 	HURRY_USEC = 2000000,
+	/* CCID 1.10 6.3.2: offset of bHardwareErrorCode, and its one value. */
+	HARDWARE_ERROR_CODE = 3,
+	OVER_CURRENT = 1,
 	PRESENT = 1, /* CCID 1.10 6.3.1: bits of each slot */
 	CHANGED = 2,
 };
 
 static void listen(struct ccid_bell *bell);
 
+/* ---- slots that see no card ---- */
+
+/* The slot whose card stands for that of `slot`; NULL: it sees for itself. */
+static struct ccid_slot *leader_of(const struct ccid_slot *slot) {
+	const struct driver *driver = slot->driver;
+	if (!quirk_has(&driver->quirks, QUIRK_MIRROR_PRESENCE) ||
+		slot->interface->interrupt_in.address || slot->interface == driver->desc.interfaces)
+		return NULL;
+	return &driver->slots[0];
+}
+
+int ccid_presence_is_mirrored(const struct ccid_slot *slot) {
+	return leader_of(slot) != NULL;
+}
+
+enum ccid_icc ccid_presence_truth(const struct ccid_slot *slot, enum ccid_icc icc) {
+	const struct ccid_slot *leader = leader_of(slot);
+	if (!leader)
+		return icc;
+	if (!leader->present)
+		return CCID_ICC_ABSENT;
+	/* Whether there is a card it does not know, whether that has power it may. */
+	if (icc == CCID_ICC_ABSENT)
+		return slot->powered ? CCID_ICC_ACTIVE : CCID_ICC_INACTIVE;
+	return icc;
+}
+
+/* Tells the host; slots that see nothing follow the first one. */
+static void tell(struct ccid_slot *slot, int present, int swapped) {
+	struct driver *driver = slot->driver;
+	enum driver_change change = swapped ? DRIVER_CARD_SWAPPED : DRIVER_CARD_SAME;
+	slot->present = present;
+	driver->host.presence(driver->host.userdata, slot->index, present, change);
+	for (unsigned i = 1; i < driver->n_slots && driver->phase == CCID_READY; i++) {
+		struct ccid_slot *other = &driver->slots[i];
+		if (leader_of(other) != slot || !other->known)
+			continue;
+		ccid_slot_forget(other);
+		tell(other, present, swapped);
+	}
+}
+
 /* ---- status ---- */
 
 void ccid_presence_see(struct ccid_slot *slot, enum ccid_icc icc) {
 	struct driver *driver = slot->driver;
+	icc = ccid_presence_truth(slot, icc);
 	int present = icc != CCID_ICC_ABSENT;
 	int swapped = icc == CCID_ICC_INACTIVE && slot->powered;
+	slot->heard = ccid_now();
 	if (swapped || !present) {
 		ccid_slot_forget(slot);
 		slot->unclean = 0;
+		ccid_slot_renew(slot);
 	}
 	if (driver->phase != CCID_READY || !slot->known)
 		return;
 	if (slot->present == present && !swapped && !slot->retell)
 		return;
 	slot->retell = 0;
-	slot->present = present;
-	driver->host.presence(driver->host.userdata, slot->index, present, swapped);
+	tell(slot, present, swapped);
 }
 
 static void on_status(void *userdata, const struct ccid_reply *reply, int error) {
@@ -61,13 +117,18 @@ static void on_status(void *userdata, const struct ccid_reply *reply, int error)
 		slot->again = 0;
 		ccid_presence_ask(slot);
 	}
+	ccid_presence_poll(driver);
 	if (!reply || driver->phase != CCID_READY)
 		return;
 	int same = slot->present && reply->icc != CCID_ICC_ABSENT && !slot->powered && !slot->busy;
+	if (reply->icc == CCID_ICC_ABSENT)
+		slot->doubted = 0;
 	ccid_presence_see(slot, reply->icc);
 	/* A card without power shows no other sign of having been out and in again. */
-	if (moved && same)
-		driver->host.presence(driver->host.userdata, slot->index, 1, 1);
+	if (moved && same) {
+		ccid_slot_renew(slot);
+		tell(slot, 1, 1);
+	}
 }
 
 void ccid_presence_ask(struct ccid_slot *slot) {
@@ -76,6 +137,7 @@ void ccid_presence_ask(struct ccid_slot *slot) {
 		slot->again = 1;
 		return;
 	}
+	slot->heard = ccid_now();
 	slot->status = (struct ccid_command){
 		.request = ccid_msg_plain(CCID_GET_SLOT_STATUS),
 		.slot = slot->index,
@@ -113,10 +175,26 @@ static void ring_slot(struct ccid_slot *slot, unsigned bits) {
 	ccid_presence_ask(slot);
 }
 
+/* CCID 1.10 6.3.2: said once for each open, the device may repeat it as it likes. */
+static void warn(struct ccid_bell *bell) {
+	struct driver *driver = bell->driver;
+	const struct usb_transfer *t = &bell->transfer;
+	char text[64];
+	if (bell->warned || t->actual == 0 || t->data[0] != CCID_HARDWARE_ERROR)
+		return;
+	bell->warned = 1;
+	unsigned code = t->actual > HARDWARE_ERROR_CODE ? t->data[HARDWARE_ERROR_CODE] : 0;
+	(void)snprintf(text, sizeof(text), "the reader reports a hardware error (code %02Xh%s)",
+		code, code == OVER_CURRENT ? ", over-current" : "");
+	if (driver->host.advice)
+		driver->host.advice(driver->host.userdata, text);
+}
+
 static void ring(struct ccid_bell *bell) {
 	struct driver *driver = bell->driver;
 	if (!driver->ccid || ccid_is_stopped(driver->ccid))
 		return;
+	warn(bell);
 	for (unsigned i = 0; i < bell->interface->n_slots; i++)
 		ring_slot(&driver->slots[bell->first_slot + i], bits_of(&bell->transfer, i));
 }
@@ -146,7 +224,8 @@ static void back_off(struct ccid_bell *bell) {
 static void on_interrupt(struct usb_transfer *transfer, void *userdata) {
 	struct ccid_bell *bell = userdata;
 	struct driver *driver = bell->driver;
-	if (transfer->error == -ENODEV || driver->phase == CCID_GONE || !driver->usb)
+	if (transfer->error == -ENODEV || driver->phase == CCID_GONE || !driver->usb ||
+		bell->polled)
 		return;
 	if (transfer->error == -EPIPE)
 		(void)driver->ops->clear_halt(driver->usb, transfer->endpoint);
@@ -171,6 +250,7 @@ static void listen(struct ccid_bell *bell) {
 static void start_bell(struct ccid_bell *bell) {
 	const struct ccid_interface *i = bell->interface;
 	bell->n_errors = 0;
+	bell->warned = 0;
 	bell->polled = i->interrupt_in.address == 0;
 	bell->transfer = (struct usb_transfer){
 		.kind = USB_INTERRUPT,
@@ -194,58 +274,71 @@ static void start_bell(struct ccid_bell *bell) {
 
 /* ---- polling ---- */
 
-static int is_polled(const struct driver *driver, const struct ccid_slot *slot) {
+/* After how much silence the slot is asked, 0: it need not be. */
+static uint64_t patience_of(const struct driver *driver, const struct ccid_slot *slot) {
 	const struct ccid_bell *bell = &driver->bells[slot->interface - driver->desc.interfaces];
-	if (!bell->polled && !quirk_has(&driver->quirks, QUIRK_POLL))
+	/* An answer that is under way tells as much. */
+	if (leader_of(slot) || slot->busy || !ccid_is_at_rest(&slot->status))
 		return 0;
-	return slot->watched || slot->powered;
+	if (bell->polled || quirk_has(&driver->quirks, QUIRK_POLL)) {
+		if (!slot->watched && !slot->powered)
+			return 0;
+		return slot->interface->features & CCID_FEATURE_TOKEN ? POLL_TOKEN_USEC : POLL_USEC;
+	}
+	if (!slot->watched)
+		return 0;
+	return slot->present ? CHECK_CARD_USEC : CHECK_EMPTY_USEC;
 }
 
-/* How long until the slots are asked next, 0: they need not be. */
-static uint64_t poll_usec(const struct driver *driver) {
-	uint64_t usec = 0;
-	for (unsigned i = 0; i < driver->n_slots; i++) {
-		const struct ccid_slot *slot = &driver->slots[i];
-		if (!is_polled(driver, slot))
-			continue;
-		if (!(slot->interface->features & CCID_FEATURE_TOKEN))
-			return POLL_USEC;
-		usec = POLL_TOKEN_USEC;
-	}
-	return usec;
+/* When the slot is to be asked, UINT64_MAX: never. */
+static uint64_t due_of(const struct driver *driver, const struct ccid_slot *slot) {
+	uint64_t patience = patience_of(driver, slot);
+	return patience ? slot->heard + patience : UINT64_MAX;
+}
+
+int ccid_presence_is_old(const struct ccid_slot *slot) {
+	return due_of(slot->driver, slot) <= ccid_now();
 }
 
 static int on_poll(sd_event_source *source, uint64_t usec, void *userdata) {
 	(void)source, (void)usec;
 	struct driver *driver = userdata;
-	for (unsigned i = 0; i < driver->n_slots && driver->phase == CCID_READY; i++) {
-		struct ccid_slot *slot = &driver->slots[i];
-		if (is_polled(driver, slot) && !slot->busy)
-			ccid_presence_ask(slot);
-	}
+	uint64_t now = ccid_now();
+	for (unsigned i = 0; i < driver->n_slots && driver->phase == CCID_READY; i++)
+		if (due_of(driver, &driver->slots[i]) <= now)
+			ccid_presence_ask(&driver->slots[i]);
 	ccid_presence_poll(driver);
 	return 0;
+}
+
+/* The timer is only ever moved forward, or switched off: exchanges cost no call of the kernel. */
+static void set_poll(struct driver *driver, uint64_t next) {
+	int on = SD_EVENT_OFF;
+	uint64_t due = 0;
+	if (!driver->poll &&
+		sd_event_add_time(driver->event, &driver->poll, CLOCK_MONOTONIC, next,
+			POLL_ACCURACY_USEC, on_poll, driver) < 0)
+		return;
+	(void)sd_event_source_get_enabled(driver->poll, &on);
+	(void)sd_event_source_get_time(driver->poll, &due);
+	if (on != SD_EVENT_OFF && due <= next)
+		return;
+	(void)sd_event_source_set_time(driver->poll, next);
+	(void)sd_event_source_set_enabled(driver->poll, SD_EVENT_ONESHOT);
 }
 
 void ccid_presence_poll(struct driver *driver) {
 	if (driver->phase != CCID_READY)
 		return;
-	uint64_t usec = poll_usec(driver);
-	if (usec == 0)
-		return;
-	int on = SD_EVENT_OFF;
-	if (!driver->poll &&
-		sd_event_add_time(driver->event, &driver->poll, CLOCK_MONOTONIC, 0,
-			POLL_ACCURACY_USEC, on_poll, driver) < 0)
-		return;
-	(void)sd_event_source_get_enabled(driver->poll, &on);
-	uint64_t due = 0;
-	(void)sd_event_source_get_time(driver->poll, &due);
-	uint64_t next = ccid_now() + usec;
-	if (on != SD_EVENT_OFF && due <= next && due > 0)
-		return;
-	(void)sd_event_source_set_time(driver->poll, next);
-	(void)sd_event_source_set_enabled(driver->poll, SD_EVENT_ONESHOT);
+	uint64_t next = UINT64_MAX;
+	for (unsigned i = 0; i < driver->n_slots; i++) {
+		uint64_t due = due_of(driver, &driver->slots[i]);
+		next = due < next ? due : next;
+	}
+	if (next != UINT64_MAX)
+		set_poll(driver, next);
+	else if (driver->poll)
+		(void)sd_event_source_set_enabled(driver->poll, SD_EVENT_OFF);
 }
 
 /* ---- life ---- */

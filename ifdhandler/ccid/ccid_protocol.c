@@ -7,10 +7,13 @@
  *   80h          the reader runs the PPS itself, with what SetParameters tells it
  *   neither      PPS by us, as an XfrBlock, then SetParameters
  *
- * A card that refuses a PPS must be reset (ISO/IEC 7816-3 9.4): it gets one cold reset, and stays
- * at its first protocol and speed then. Refusals of single fields, which cannot be changed, are no
- * failure. With T=1 driven from here, the block size is negotiated last; a card that does not
- * survive that gets another warm reset, and blocks of 32 bytes.
+ * A card that refuses a PPS, ours or the reader's, must be reset (ISO/IEC 7816-3 9.4): it gets one
+ * cold reset, and stays at its first protocol and speed then. Refusals of single fields, which cannot
+ * be changed, are no failure. With T=1 driven from here, the block size is negotiated last; a card
+ * that does not survive that is reset once more, and has blocks of 32 bytes until it is taken out.
+ *
+ * A reader that cannot change the rate (neither 20h nor 80h) is left at the default one: the clock is
+ * never stopped, and SetDataRateAndClockFrequency is not needed by anything here.
  */
 #include <errno.h>
 #include <string.h>
@@ -22,6 +25,9 @@ enum {
 	UNKNOWN_CARD_USEC = 60000000,
 	/* Chosen: no card computes longer without telling by a time extension. */
 	MAX_CARD_USEC = 300000000,
+	/* The answer to a PPS, 6 characters at most 9600 etu apart (ISO/IEC 7816-3 9.2, 7.2), at 1
+	 * MHz: 21 s, and some for the reader. Chosen. */
+	PPS_USEC = 25000000,
 };
 
 #define MS UINT64_C(1000) /* in µs */
@@ -35,7 +41,9 @@ uint64_t ccid_card_timeout(const struct ccid_slot *slot, uint32_t protocol) {
 	uint64_t usec = UNKNOWN_CARD_USEC;
 	uint32_t khz = slot->interface->default_khz;
 	if (slot->atr_usable && protocol == PROTOCOL_T1)
-		usec = atr_t1_ms(&slot->atr, slot->plan.speed, khz, ATR_T1_WHOLE_BLOCK) * MS;
+		usec = atr_t1_ms(&slot->atr, slot->plan.speed, khz,
+			       exchange_characters(&slot->exchange)) *
+			MS;
 	else if (slot->atr_usable)
 		usec = atr_t0_ms(&slot->atr, slot->plan.speed, khz) * MS;
 	if (usec < MIN_CARD_USEC)
@@ -64,23 +72,30 @@ static void disturbed(struct ccid_slot *slot, int error) {
 	ccid_slot_fail(slot, status);
 }
 
-static void lost_power(struct ccid_slot *slot, const struct ccid_reply *reply) {
-	ccid_slot_fail(slot,
-		reply->icc == CCID_ICC_ABSENT ? STATUS_CARD_REMOVED : STATUS_CARD_UNRESPONSIVE);
+/* Without an answer, or without power, nothing goes on: 1, and the operation has ended. */
+static int is_over(struct ccid_slot *slot, const struct ccid_reply *reply, int error) {
+	if (!reply)
+		disturbed(slot, error);
+	else if (!slot->powered)
+		ccid_slot_fail(slot,
+			reply->icc == CCID_ICC_ABSENT ? STATUS_CARD_REMOVED
+						      : STATUS_CARD_UNRESPONSIVE);
+	else
+		return 0;
+	return 1;
 }
 
 /* ---- block size (T=1 driven from here) ---- */
 
 static void ifsd_send(struct ccid_slot *slot);
 
-/* Once more from the first reset on, with blocks of 32 bytes. */
-static void ifsd_reset_done(struct ccid_slot *slot, enum status status) {
-	if (status != STATUS_OK) {
-		ccid_slot_fail(slot, status);
-		return;
-	}
-	slot->no_ifsd = 1;
-	protocol_step(slot);
+/* Once more from the first reset on. */
+static void on_reset(struct ccid_slot *slot, enum status status) {
+	if (status == STATUS_OK)
+		protocol_step(slot);
+	else
+		ccid_slot_fail(slot,
+			status == STATUS_NO_CARD ? STATUS_CARD_REMOVED : STATUS_CARD_UNRESPONSIVE);
 }
 
 static void ifsd_next(struct ccid_slot *slot, enum exchange_action action) {
@@ -92,15 +107,12 @@ static void ifsd_next(struct ccid_slot *slot, enum exchange_action action) {
 		settled(slot);
 		return;
 	}
-	ccid_power_cycle(slot, ifsd_reset_done);
+	slot->no_ifsd = 1;
+	ccid_power_cycle(slot, on_reset);
 }
 
 static void on_ifsd(struct ccid_slot *slot, const struct ccid_reply *reply, int error) {
-	if (!reply)
-		disturbed(slot, error);
-	else if (!slot->powered)
-		lost_power(slot, reply);
-	else
+	if (!is_over(slot, reply, error))
 		ifsd_next(slot, exchange_feed(&slot->exchange, reply));
 }
 
@@ -114,9 +126,9 @@ static void ifsd_send(struct ccid_slot *slot) {
 static void prepare(struct ccid_slot *slot) {
 	const struct ccid_interface *i = slot->interface;
 	struct exchange_config config = {
-		.level = i->level,
+		.level = ccid_desc_exchange_level(i),
 		.protocol = slot->wanted,
-		.message_length = i->message_length,
+		.message_length = ccid_desc_exchange_length(i),
 		.max_ifsd = i->max_ifsd,
 		.reader_set_ifsd = (i->features & CCID_FEATURE_AUTO_IFSD) != 0,
 		.atr = &slot->atr,
@@ -157,20 +169,72 @@ static enum status judge_parameters(const struct ccid_slot *slot, const struct c
 	return exchange_status(reply);
 }
 
+/* Refused, but the reader is known to work with the card after two resets, without parameters. */
+static void on_second_reset(struct ccid_slot *slot, enum status status) {
+	if (status != STATUS_OK) {
+		ccid_slot_fail(slot, status);
+		return;
+	}
+	/* It may be another ATR than that of the first reset (ISO/IEC 7816-3 6.3.1). */
+	if (!slot->atr_usable || !(atr_protocols(&slot->atr) & slot->wanted)) {
+		ccid_slot_fail(slot, STATUS_PROTO_MISMATCH);
+		return;
+	}
+	slot->plan.speed = ATR_DEFAULT_SPEED;
+	prepare(slot);
+}
+
+static void on_first_reset(struct ccid_slot *slot, enum status status) {
+	if (status == STATUS_OK)
+		ccid_power_warm(slot, on_second_reset);
+	else
+		ccid_slot_fail(slot, status);
+}
+
+static int is_forgiven(const struct ccid_slot *slot) {
+	return slot->wanted == PROTOCOL_T1 &&
+		quirk_has(&slot->driver->quirks, QUIRK_RESET_PARAMETERS);
+}
+
+/* A PPS has failed: what the card does by itself after a reset is all that is left. */
+static void without_pps(struct ccid_slot *slot) {
+	slot->no_pps = 1;
+	ccid_power_cycle(slot, on_reset);
+}
+
+/* Is it the reader's own PPS that the card has not survived? */
+static int may_be_pps(const struct ccid_slot *slot, enum status status) {
+	int wants_pps = number_of(slot->wanted) != slot->atr.first_t ||
+		slot->plan.speed != ATR_DEFAULT_SPEED;
+	return (slot->interface->features & CCID_FEATURE_AUTO_PPS) && wants_pps && !slot->no_pps &&
+		!slot->atr.specific && status != STATUS_PROTO_MISMATCH;
+}
+
+static void on_undone(struct ccid_slot *slot, enum status status) {
+	ccid_slot_fail(slot, status == STATUS_OK ? slot->verdict : status);
+}
+
+/* The reader does not follow where a PPS of ours has led the card: back to where it began. */
+static void parameters_failed(struct ccid_slot *slot, enum status status) {
+	slot->verdict = status;
+	if (slot->plan.request_len)
+		ccid_power_cycle(slot, on_undone);
+	else
+		ccid_slot_fail(slot, status);
+}
+
 static void on_parameters(struct ccid_slot *slot, const struct ccid_reply *reply, int error) {
-	if (!reply) {
-		disturbed(slot, error);
+	if (is_over(slot, reply, error))
 		return;
-	}
-	if (!slot->powered) {
-		lost_power(slot, reply);
-		return;
-	}
 	enum status status = judge_parameters(slot, reply);
 	if (status == STATUS_OK)
 		prepare(slot);
+	else if (is_forgiven(slot))
+		ccid_power_cycle(slot, on_first_reset);
+	else if (may_be_pps(slot, status))
+		without_pps(slot);
 	else
-		ccid_slot_fail(slot, status);
+		parameters_failed(slot, status);
 }
 
 static void set_parameters(struct ccid_slot *slot) {
@@ -195,7 +259,7 @@ static struct pps_limits limits_of(const struct ccid_slot *slot) {
 		.rates = rates->n ? rates->rates : NULL,
 		.n_rates = rates->n,
 		.by_reader = (i->features & CCID_FEATURE_AUTO_PPS) != 0,
-		.impossible = quirk_has(&driver->quirks, QUIRK_NO_PPS),
+		.impossible = slot->no_pps || quirk_has(&driver->quirks, QUIRK_NO_PPS),
 		.fixed_speed = !(i->features & (CCID_FEATURE_AUTO_BAUD | CCID_FEATURE_AUTO_PPS)),
 	};
 	if (quirk_has(&driver->quirks, QUIRK_SLOW_SLOTS) && slot->local > 0) {
@@ -205,36 +269,14 @@ static struct pps_limits limits_of(const struct ccid_slot *slot) {
 	return limits;
 }
 
-/* After a PPS that failed: what the card does by itself is all that is left. */
-static void after_reset(struct ccid_slot *slot, enum status status) {
-	if (status != STATUS_OK) {
-		ccid_slot_fail(slot,
-			status == STATUS_NO_CARD ? STATUS_CARD_REMOVED : STATUS_CARD_UNRESPONSIVE);
-		return;
-	}
-	if (!slot->atr_usable || number_of(slot->wanted) != slot->atr.first_t) {
-		ccid_slot_fail(slot, STATUS_PROTO_MISMATCH);
-		return;
-	}
-	struct pps_limits limits = limits_of(slot);
-	pps_choose_slow(&slot->atr, &limits, &slot->plan);
-	set_parameters(slot);
-}
-
 static void on_pps(struct ccid_slot *slot, const struct ccid_reply *reply, int error) {
-	if (!reply) {
-		disturbed(slot, error);
+	if (is_over(slot, reply, error))
 		return;
-	}
-	if (!slot->powered) {
-		lost_power(slot, reply);
-		return;
-	}
 	enum pps_answer answer = PPS_REFUSED;
 	if (reply->outcome == CCID_DONE)
 		answer = pps_check(&slot->plan, reply->data, reply->len);
 	if (answer == PPS_REFUSED)
-		ccid_power_cycle(slot, after_reset);
+		without_pps(slot);
 	else
 		set_parameters(slot);
 }
@@ -245,7 +287,7 @@ static void send_pps(struct ccid_slot *slot) {
 	uint16_t level = by_character ? (uint16_t)pps_answer_len(&slot->plan) : 0;
 	struct ccid_request request =
 		ccid_msg_xfr_block(0, level, slot->plan.request, slot->plan.request_len);
-	ccid_slot_ask(slot, &request, ccid_card_timeout(slot, slot->wanted), on_pps);
+	ccid_slot_ask(slot, &request, PPS_USEC, on_pps);
 }
 
 static void choose(struct ccid_slot *slot) {
@@ -265,17 +307,15 @@ static void choose(struct ccid_slot *slot) {
 /* ---- readers that negotiate by themselves ---- */
 
 static void on_get_parameters(struct ccid_slot *slot, const struct ccid_reply *reply, int error) {
-	if (!reply) {
-		disturbed(slot, error);
+	if (is_over(slot, reply, error))
 		return;
-	}
-	if (!slot->powered) {
-		lost_power(slot, reply);
-		return;
-	}
 	/* A reader that does not tell is believed to do what is asked of it. */
-	int known = reply->outcome == CCID_DONE;
-	if (!known || reply->specific == number_of(slot->wanted)) {
+	uint32_t in_force = slot->wanted;
+	if (reply->outcome == CCID_DONE)
+		in_force = reply->specific == 1 ? PROTOCOL_T1 : PROTOCOL_T0;
+	if (in_force & slot->acceptable) {
+		slot->wanted = in_force;
+		slot->plan.t = number_of(in_force);
 		prepare(slot);
 		return;
 	}
@@ -304,15 +344,17 @@ static void protocol_step(struct ccid_slot *slot) {
 	ccid_slot_ask(slot, &request, CCID_STATUS_USEC, on_get_parameters);
 }
 
-void ccid_set_protocol(struct ccid_slot *slot, uint32_t protocol) {
-	slot->wanted = protocol;
+void ccid_set_protocol(struct ccid_slot *slot, uint32_t protocols) {
+	slot->acceptable = protocols & (PROTOCOL_T0 | PROTOCOL_T1);
+	slot->wanted = protocols & PROTOCOL_T1 ? PROTOCOL_T1 : PROTOCOL_T0;
+	slot->no_pps = 0;
 	if (!slot->powered)
 		ccid_slot_fail(slot, slot->present ? STATUS_CARD_UNRESPONSIVE : STATUS_NO_CARD);
-	else if (protocol != PROTOCOL_T0 && protocol != PROTOCOL_T1)
+	else if (!slot->acceptable)
 		ccid_slot_fail(slot, STATUS_PROTO_MISMATCH);
-	else if (slot->protocol == protocol)
+	else if (slot->protocol == slot->wanted)
 		settled(slot);
-	else if (slot->protocol || !(slot->interface->protocols & protocol))
+	else if (slot->protocol || !(slot->interface->protocols & slot->wanted))
 		ccid_slot_fail(slot, STATUS_PROTO_MISMATCH);
 	else
 		protocol_step(slot);

@@ -2,7 +2,7 @@
 /*
  * Models the transmission of one APDU: runs the exchange machine on the slot's commands, with the
  * card's time as deadline of each. An exchange without an answer leaves nothing to build on: the
- * card counts as taken out and put in again.
+ * card is powered up anew.
  */
 #include <errno.h>
 
@@ -12,7 +12,8 @@
  * wait for people: as other drivers do. */
 enum { PEOPLE_USEC = 90000000 };
 
-static void next(struct ccid_slot *slot, enum exchange_action action);
+/* Commands that a card may leave unanswered in a row: chosen. */
+enum { MAX_MUTE = 2 };
 
 static void on_answer(struct ccid_slot *slot, const struct ccid_reply *reply, int error) {
 	if (!reply) {
@@ -31,7 +32,23 @@ static void on_answer(struct ccid_slot *slot, const struct ccid_reply *reply, in
 			reply->icc == CCID_ICC_ABSENT ? STATUS_CARD_REMOVED : STATUS_CARD_RESET);
 		return;
 	}
-	next(slot, exchange_feed(&slot->exchange, reply));
+	ccid_transmit_next(slot, exchange_feed(&slot->exchange, reply));
+}
+
+/* How long the answer to what is sent now may take. */
+static uint64_t answer_usec(const struct ccid_slot *slot) {
+	const struct exchange *x = &slot->exchange;
+	uint64_t usec = ccid_card_timeout(slot, x->raw ? PROTOCOL_RAW : slot->protocol);
+	return (usec < slot->least_usec ? slot->least_usec : usec) * exchange_patience(x);
+}
+
+/* A card that has not answered twice in a row will not any more, and programs seldom think of a reset:
+ * it is powered up anew, and all who use it hear that it was reset.
+ * What says nothing of the card, such as a reader that does not like the command, does not count. */
+static void count_mute(struct ccid_slot *slot, enum status status) {
+	slot->n_mute = status == STATUS_CARD_UNRESPONSIVE ? slot->n_mute + 1 : 0;
+	if (slot->n_mute >= MAX_MUTE)
+		ccid_slot_lose(slot);
 }
 
 /* A machine that goes on and on (waiting time extensions without end) is stopped. */
@@ -39,14 +56,15 @@ static int is_endless(const struct ccid_slot *slot) {
 	return ccid_now() > slot->began + CCID_MAX_TOTAL_USEC;
 }
 
-static void next(struct ccid_slot *slot, enum exchange_action action) {
+void ccid_transmit_next(struct ccid_slot *slot, enum exchange_action action) {
 	struct exchange *x = &slot->exchange;
 	if (action != EXCHANGE_SEND) {
-		ccid_slot_end(slot,
-			&(struct driver_result){ .status = x->status,
-				.protocol = slot->protocol,
-				.data = x->data,
-				.len = x->len });
+		struct driver_result result = { .status = x->status,
+			.protocol = slot->protocol,
+			.data = x->data,
+			.len = x->len };
+		count_mute(slot, x->status);
+		ccid_slot_end(slot, &result);
 		if (!slot->busy)
 			exchange_wipe(x);
 		return;
@@ -57,16 +75,17 @@ static void next(struct ccid_slot *slot, enum exchange_action action) {
 		return;
 	}
 	struct ccid_request request = exchange_request(x);
-	ccid_slot_ask(slot, &request, slot->card_usec * exchange_patience(x), on_answer);
-}
-
-static int is_for_people(const struct driver_bytes *apdu) {
-	return apdu->len >= 3 && apdu->data[0] == 0xff && apdu->data[1] == 0xc2 &&
-		apdu->data[2] == 0x01;
+	if (request.type == CCID_SECURE)
+		ccid_slot_ask_after(slot, ccid_secure_delay(slot), &request,
+			ccid_secure_timeout(slot), on_answer);
+	else
+		ccid_slot_ask(slot, &request, answer_usec(slot), on_answer);
 }
 
 void ccid_transmit(struct ccid_slot *slot, uint32_t protocol, const struct driver_bytes *apdu) {
 	struct exchange *x = &slot->exchange;
+	if (ccid_info_answer(slot, apdu))
+		return;
 	if (!slot->powered) {
 		ccid_slot_fail(slot, slot->present ? STATUS_CARD_UNRESPONSIVE : STATUS_NO_CARD);
 		return;
@@ -75,14 +94,17 @@ void ccid_transmit(struct ccid_slot *slot, uint32_t protocol, const struct drive
 		ccid_slot_fail(slot, STATUS_PROTO_MISMATCH);
 		return;
 	}
+	enum status status = ccid_check_ppdu(slot, apdu);
+	if (status != STATUS_OK) {
+		ccid_slot_fail(slot, status);
+		return;
+	}
 	slot->began = ccid_now();
-	slot->card_usec = ccid_card_timeout(slot, protocol);
-	if (is_for_people(apdu) && slot->card_usec < PEOPLE_USEC)
-		slot->card_usec = PEOPLE_USEC;
+	slot->least_usec = ccid_is_ppdu(apdu) ? PEOPLE_USEC : 0;
 	if (protocol == PROTOCOL_RAW)
-		next(slot,
-			exchange_start_raw(
-				x, slot->interface->message_length, apdu->data, apdu->len));
+		ccid_transmit_next(slot,
+			exchange_start_raw(x, ccid_desc_exchange_length(slot->interface),
+				apdu->data, apdu->len));
 	else
-		next(slot, exchange_start(x, apdu->data, apdu->len));
+		ccid_transmit_next(slot, exchange_start(x, apdu->data, apdu->len));
 }

@@ -20,7 +20,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ifdhandler/iso7816/apdu.h"
 #include "ifdhandler/iso7816/atr.h"
 #include "ifdhandler/driver.h"
 
@@ -30,7 +29,16 @@ enum {
 	USUAL_MESSAGE_LENGTH = 271,
 	/* A reader that cannot answer with n × 64 bytes. */
 	FULL_PACKET = 64,
+	/* CLA INS P1 P2 (ISO/IEC 7816-3 12.1.1). */
+	APDU_HEADER = 4,
 };
+
+enum {
+	SECURE_AGAIN = 5, /* bPINOperation: "re-send last I-block" (CCID 1.10 6.1.11) */
+	PIN_WORD = 2,     /* length of a status word that the reader itself makes up */
+};
+
+_Static_assert(CCID_MSG_MAX - CCID_MSG_HEADER == DRIVER_MAX_APDU, "an answer fits into a reply");
 
 static const uint8_t pin_cancelled[] = { 0x64, 0x01 };
 static const uint8_t pin_timeout[] = { 0x64, 0x00 };
@@ -170,7 +178,7 @@ static enum exchange_action straight(struct exchange *x, const uint8_t *data, si
 /* A reader that wants P3 for case 1 says that the length is wrong: nothing went to the card. */
 static int wants_p3(const struct exchange *x, const struct ccid_reply *reply) {
 	return reply->error == CCID_ERROR_LENGTH && x->out_len == APDU_HEADER && !x->raw &&
-		x->config.level == CCID_LEVEL_TPDU;
+		!x->is_secure && x->config.level == CCID_LEVEL_TPDU;
 }
 
 static enum exchange_action feed_straight(struct exchange *x, const struct ccid_reply *reply) {
@@ -202,6 +210,7 @@ static enum exchange_action start_short(struct exchange *x, const uint8_t *apdu,
 enum exchange_action exchange_start_raw(
 	struct exchange *exchange, uint32_t message_length, const uint8_t *bytes, size_t len) {
 	exchange->raw = 1;
+	exchange->is_secure = 0;
 	if (len > room_of(message_length))
 		return fail(exchange, STATUS_TOO_LONG);
 	return straight(exchange, bytes, len);
@@ -315,27 +324,55 @@ static enum status status_of_t1(enum t1_failure failure) {
 	}
 }
 
+/* The reader is to send the block that it makes itself: `action` has the prologue. */
+static enum exchange_action enter(struct exchange *x, const struct t1_action *action) {
+	x->is_secure = 1;
+	if (action->verb == T1_ENTER) {
+		memcpy(x->secure.data + x->secure.prologue, action->block, T1_PROLOGUE);
+		return send(x, x->secure.data, x->secure.len, 0);
+	}
+	x->padded[0] = SECURE_AGAIN;
+	return send(x, x->padded, 1, 0);
+}
+
 static enum exchange_action act_t1(struct exchange *x, const struct t1_action *action) {
 	int by_character = x->config.level == CCID_LEVEL_CHARACTER;
 	x->wtx = 0;
+	x->is_secure = 0;
 	switch (action->verb) {
+	case T1_ENTER:
+	case T1_ENTER_AGAIN: return enter(x, action);
 	case T1_SEND:
-		x->in_rest = 0;
 		x->block_len = 0;
+		x->asked = T1_PROLOGUE;
+		x->n_characters = action->len > action->expect ? action->len : action->expect;
 		x->wtx = action->wtx;
 		return send(x, action->block, action->len, by_character ? T1_PROLOGUE : 0);
-	case T1_DONE: x->response_len = action->len; return done(x, x->response, action->len);
+	case T1_DONE:
+		x->response_len = action->len;
+		if (x->raw || action->len >= 2)
+			return done(x, x->response, action->len);
+		return fail(x, STATUS_EXCHANGE_FAILED);
 	default:
 		x->response_len = T1_MAX_APDU; /* some of it: all is wiped */
 		return fail(x, status_of_t1(action->failure));
 	}
 }
 
-/* A block came in two parts, or as much of it as there was. */
+/* A block came in two parts or three, or as much of it as there was. */
 static enum exchange_action feed_block(struct exchange *x) {
 	struct t1_action action;
 	t1_received(&x->t1, x->block, x->block_len, &action);
 	return act_t1(x, &action);
+}
+
+/* Of what is missing of a block: all, or one byte first where the answer would be of full packets. */
+static enum exchange_action ask_for_rest(struct exchange *x, size_t n) {
+	if (x->config.no_full_packets && n > 1 && (CCID_MSG_HEADER + n) % FULL_PACKET == 0)
+		n = 1;
+	x->asked = n;
+	x->wtx = 0; /* it was for the first character */
+	return send(x, NULL, 0, n);
 }
 
 static enum exchange_action feed_characters(struct exchange *x, const struct ccid_reply *reply) {
@@ -344,13 +381,12 @@ static enum exchange_action feed_characters(struct exchange *x, const struct cci
 	if (n)
 		memcpy(x->block + x->block_len, reply->data, n);
 	x->block_len += n;
-	if (x->in_rest || x->block_len < T1_PROLOGUE)
+	if (reply->len < x->asked || x->block_len < T1_PROLOGUE)
 		return feed_block(x);
 	size_t whole = T1_PROLOGUE + t1_rest(&x->t1, x->block);
 	if (whole <= x->block_len)
 		return feed_block(x);
-	x->in_rest = 1;
-	return send(x, NULL, 0, whole - x->block_len);
+	return ask_for_rest(x, whole - x->block_len);
 }
 
 /* The card has power, but there is no block from it, or a damaged one. */
@@ -360,8 +396,30 @@ static enum exchange_action t1_trouble(struct exchange *x, enum t1_trouble troub
 	return act_t1(x, &action);
 }
 
+/* Did the reader not come to send anything? Then the numbers of the blocks stay as they were. What it
+ * says in two bytes is not from the card, either. */
+static int is_unsent(const struct exchange *x, const struct ccid_reply *reply) {
+	if (!x->is_secure)
+		return 0;
+	if (reply->outcome == CCID_DONE)
+		return reply->len <= T1_PROLOGUE;
+	return reply->error != CCID_ERROR_PARITY && reply->error != CCID_ERROR_OVERRUN &&
+		reply->error != CCID_ERROR_MUTE;
+}
+
+static enum exchange_action withdraw(struct exchange *x, const struct ccid_reply *reply) {
+	t1_withdraw(&x->t1);
+	if (reply->outcome != CCID_DONE)
+		return refused(x, reply);
+	if (reply->len == PIN_WORD)
+		return done(x, reply->data, reply->len);
+	return fail(x, STATUS_EXCHANGE_FAILED);
+}
+
 static enum exchange_action feed_t1(struct exchange *x, const struct ccid_reply *reply) {
 	struct t1_action action;
+	if (is_unsent(x, reply))
+		return withdraw(x, reply);
 	if (reply->outcome != CCID_DONE) {
 		if (reply->error == CCID_ERROR_PARITY || reply->error == CCID_ERROR_OVERRUN)
 			return t1_trouble(x, T1_PARITY);
@@ -387,6 +445,15 @@ static enum exchange_action start_t1(struct exchange *x, const uint8_t *apdu, si
 	return act_t1(x, &action);
 }
 
+static enum exchange_action secure_t1(struct exchange *x) {
+	struct t1_action action;
+	if (x->secure.apdu_len > t1_block_room(&x->t1))
+		return fail(x, STATUS_TOO_LONG);
+	x->mode = EXCHANGE_T1;
+	t1_enter(&x->t1, x->secure.apdu_len, &action);
+	return act_t1(x, &action);
+}
+
 int exchange_wants_ifsd(const struct exchange *exchange) {
 	const struct exchange_config *c = &exchange->config;
 	return is_t1_here(c) && !c->reader_set_ifsd &&
@@ -396,6 +463,7 @@ int exchange_wants_ifsd(const struct exchange *exchange) {
 enum exchange_action exchange_negotiate(struct exchange *exchange) {
 	struct t1_action action;
 	exchange->mode = EXCHANGE_T1;
+	exchange->raw = 1; /* its end has no SW1 SW2 */
 	t1_negotiate(
 		&exchange->t1, t1_best_ifsd(&exchange->t1, exchange->config.max_ifsd), &action);
 	return act_t1(exchange, &action);
@@ -405,6 +473,7 @@ enum exchange_action exchange_negotiate(struct exchange *exchange) {
 
 enum exchange_action exchange_start(struct exchange *exchange, const uint8_t *apdu, size_t len) {
 	exchange->raw = 0;
+	exchange->is_secure = 0;
 	exchange->wtx = 0;
 	if (!exchange->ready || exchange->dead)
 		return fail(exchange, STATUS_CARD_UNRESPONSIVE);
@@ -420,8 +489,32 @@ enum exchange_action exchange_start(struct exchange *exchange, const uint8_t *ap
 	}
 }
 
+enum exchange_action exchange_start_secure(
+	struct exchange *exchange, const struct exchange_secure *secure) {
+	exchange->raw = 0;
+	exchange->is_secure = 0;
+	exchange->wtx = 0;
+	if (!exchange->ready || exchange->dead)
+		return fail(exchange, STATUS_CARD_UNRESPONSIVE);
+	if (exchange->config.level == CCID_LEVEL_CHARACTER)
+		return fail(exchange, STATUS_UNSUPPORTED);
+	exchange->secure = *secure;
+	if (is_t1_here(&exchange->config))
+		return secure_t1(exchange);
+	exchange->is_secure = 1;
+	return straight(exchange, secure->data, secure->len);
+}
+
 struct ccid_request exchange_request(const struct exchange *exchange) {
+	if (exchange->is_secure)
+		return ccid_msg_secure(exchange->out, exchange->out_len);
 	return ccid_msg_xfr_block(exchange->wtx, exchange->level, exchange->out, exchange->out_len);
+}
+
+unsigned exchange_characters(const struct exchange *exchange) {
+	if (exchange->mode != EXCHANGE_T1)
+		return ATR_T1_WHOLE_BLOCK;
+	return (unsigned)exchange->n_characters;
 }
 
 unsigned exchange_patience(const struct exchange *exchange) {

@@ -39,6 +39,14 @@ enum exchange_action {
 	EXCHANGE_FAIL, /* `status` says why */
 };
 
+/* A command that the reader completes with what the user enters at its keys. */
+struct exchange_secure {
+	uint8_t *data; /* bPINOperation and its structure; lent until DONE or FAIL */
+	size_t len;
+	size_t prologue; /* offset of bTeoPrologue, which is filled in where T=1 is driven from here */
+	size_t apdu_len; /* of the APDU in it, as far as it is known */
+};
+
 /* How the APDU under way is carried. */
 enum exchange_mode {
 	EXCHANGE_IDLE,
@@ -54,15 +62,18 @@ enum exchange_mode {
 struct exchange {
 	struct exchange_config config;
 	enum exchange_mode mode;
-	int ready; /* exchange_init has been called */
-	int dead;  /* the card must be reset first */
-	int raw;   /* the command under way is no APDU */
+	int ready;     /* exchange_init has been called */
+	int dead;      /* the card must be reset first */
+	int raw;       /* the command under way is no APDU */
+	int is_secure; /* what is to be sent is a Secure message */
+	struct exchange_secure secure;
 
 	/* What is to be sent: lent out by exchange_request. */
 	const uint8_t *out;
 	size_t out_len;
 	uint16_t level;
 	uint8_t wtx;
+	size_t n_characters;       /* T=1: of the block, or of the longest answer to it */
 	uint8_t padded[T0_HEADER]; /* case 1 with P3 */
 
 	/* The outcome. */
@@ -78,7 +89,7 @@ struct exchange {
 	size_t response_len;
 
 	/* Card protocols driven from here. */
-	int in_rest; /* character level, T=1: the part of a block behind its prologue */
+	size_t asked; /* character level, T=1: how many bytes of a block were asked for last */
 	uint8_t block[T1_MAX_BLOCK];
 	size_t block_len;
 	union {
@@ -106,8 +117,14 @@ enum exchange_action exchange_start(struct exchange *exchange, const uint8_t *ap
 enum exchange_action exchange_start_raw(
 	struct exchange *exchange, uint32_t message_length, const uint8_t *bytes, size_t len);
 
+/* Begins a PIN command at the reader. What the user ended is DONE with 6400 or 6401. */
+enum exchange_action exchange_start_secure(
+	struct exchange *exchange, const struct exchange_secure *secure);
+
 /* What to send now; its data is valid until the next call. */
 struct ccid_request exchange_request(const struct exchange *exchange);
+/* How many characters go each way at most: for the time that they take. */
+unsigned exchange_characters(const struct exchange *exchange);
 /* How many times the card's usual time its answer may take: at least 1. */
 unsigned exchange_patience(const struct exchange *exchange);
 

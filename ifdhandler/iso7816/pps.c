@@ -117,13 +117,6 @@ enum pps_choice pps_choose(const struct atr *atr, const struct pps_limits *limit
 	return PPS_CHOSEN;
 }
 
-void pps_choose_slow(
-	const struct atr *atr, const struct pps_limits *limits, struct pps_plan *plan) {
-	if (!atr->specific)
-		plan->speed = ATR_DEFAULT_SPEED;
-	make_request(atr, limits, plan);
-}
-
 size_t pps_answer_len(const struct pps_plan *plan) {
 	return plan->request_len;
 }

@@ -21,8 +21,8 @@ struct pps_limits {
 	const uint32_t *rates; /* bit/s, all that are possible; NULL: any up to max_rate */
 	size_t n_rates;        /* 0: no table */
 	int by_reader;         /* the reader does the PPS exchange itself (dwFeatures 80h) */
-	int impossible;        /* no PPS in any way: first protocol, default speed */
-	int fixed_speed;       /* the reader cannot change the rate: never a higher one by PPS */
+	int impossible;  /* no PPS in any way, or one has failed: first protocol, default speed */
+	int fixed_speed; /* the reader cannot change the rate: never a higher one by PPS */
 };
 
 /* What is to be done with a card after power-up. Zero is the default of every card that speaks
@@ -55,10 +55,6 @@ enum pps_answer {
  */
 enum pps_choice pps_choose(const struct atr *atr, const struct pps_limits *limits, unsigned t,
 	struct pps_plan *ret_plan);
-
-/* A plan for the same card without a wish for speed, for use after a reset that a failed PPS
- * made necessary: request_len may become 0. */
-void pps_choose_slow(const struct atr *atr, const struct pps_limits *limits, struct pps_plan *plan);
 
 /* How many bytes of answer to ask for at first from readers at character level: 4 with PPS1, 3
  * without. */

@@ -5,7 +5,7 @@
  * Host and card take turns: one block out, one block (or none) in. Whatever comes in ends in one of
  * three ways: progress (the next block), `bad` (the recovery of 11.6.3: repeat or ask for
  * repetition, after three in a row S(RESYNCH), after three of those the end), or the end of the
- * command.
+ * command. An I-block that the card asks for again is counted by itself: three times at most, too.
  *
  * A response is handed out only if every block of it was asked for by number and had the right
  * check bytes. After S(RESYNCH) the command is begun again only if its last block was never sent:
@@ -100,10 +100,29 @@ static void send_r(struct t1 *t1, uint8_t why, struct t1_action *ret_action) {
 	send_block(t1, pcb, NULL, 0, ret_action);
 }
 
+/* The block with the command that only the reader knows: `out` has its prologue, for recovery. */
+static void enter(struct t1 *t1, struct t1_action *ret_action) {
+	ret_action->verb = t1->whole ? T1_ENTER_AGAIN : T1_ENTER;
+	t1->state = T1_COMMAND;
+	t1->part = t1->command_len;
+	t1->whole = 1;
+	t1->out[0] = t1->nad;
+	t1->out[1] = t1->ns ? PCB_I_NUMBER : 0;
+	t1->out[2] = (uint8_t)t1->command_len;
+	t1->out_len = T1_PROLOGUE;
+	ret_action->block = t1->out;
+	ret_action->len = t1->out_len;
+	ret_action->expect = T1_PROLOGUE + t1->max_ifsd + edc_len(t1);
+}
+
 /* The part of the command from command_off on, as much as card and reader take now. */
 static void send_i(struct t1 *t1, struct t1_action *ret_action) {
+	if (t1->secret) {
+		enter(t1, ret_action);
+		return;
+	}
 	size_t left = t1->command_len - t1->command_off;
-	size_t max = t1->ifsc < t1->max_inf ? t1->ifsc : t1->max_inf;
+	size_t max = t1_block_room(t1);
 	t1->part = left < max ? left : max;
 	t1->state = T1_COMMAND;
 	uint8_t pcb = t1->ns ? PCB_I_NUMBER : 0;
@@ -124,7 +143,8 @@ static void send_ifs(struct t1 *t1, struct t1_action *ret_action) {
 static void finish(struct t1 *t1, enum t1_state state) {
 	t1->state = state;
 	t1->command = NULL;
-	t1->n_bad = t1->n_resynchs = 0;
+	t1->secret = 0;
+	t1->n_bad = t1->n_repeats = t1->n_resynchs = 0;
 	t1_wipe(t1);
 }
 
@@ -143,7 +163,7 @@ static void give_up(struct t1 *t1, struct t1_action *ret_action) {
 static void begin(struct t1 *t1, struct t1_action *ret_action) {
 	t1->command_off = t1->response_len = 0;
 	t1->overflow = 0;
-	t1->n_bad = t1->n_blocks = 0;
+	t1->n_bad = t1->n_repeats = t1->n_blocks = 0;
 	if (t1->renew)
 		send_ifs(t1, ret_action);
 	else
@@ -191,12 +211,20 @@ static void bad(struct t1 *t1, uint8_t why, struct t1_action *ret_action) {
 		send_r(t1, why, ret_action);
 }
 
-/* The card has not got our I-block. */
+/* The card has not got our I-block, and says so in a good block: that ends a row of bad ones (rule
+ * 7.4.2), but the I-block has no more tries than they. */
 static void repeat_i(struct t1 *t1, struct t1_action *ret_action) {
-	if (++t1->n_bad >= T1_MAX_TRIES)
+	t1->n_bad = 0;
+	if (++t1->n_repeats >= T1_MAX_TRIES)
 		escalate(t1, ret_action);
 	else
 		send_i(t1, ret_action);
+}
+
+/* The card has got it: what follows is counted anew. */
+static void acknowledged(struct t1 *t1) {
+	t1->ns ^= 1;
+	t1->n_bad = t1->n_repeats = 0;
 }
 
 /* S(RESYNCH) was answered: everything is as after the reset (11.6.2.3). */
@@ -232,7 +260,7 @@ static void take_i(struct t1 *t1, const struct block *block, struct t1_action *r
 		return;
 	}
 	if (t1->state == T1_COMMAND)
-		t1->ns ^= 1;
+		acknowledged(t1);
 	t1->state = T1_RESPONSE;
 	t1->nr ^= 1;
 	t1->n_bad = 0;
@@ -267,8 +295,7 @@ static void take_r(struct t1 *t1, const struct block *block, struct t1_action *r
 		repeat_i(t1, ret_action);
 	} else if (t1->command_off + t1->part < t1->command_len) {
 		t1->command_off += t1->part;
-		t1->ns ^= 1;
-		t1->n_bad = 0;
+		acknowledged(t1);
 		send_i(t1, ret_action);
 	} else {
 		bad(t1, R_OTHER, ret_action);
@@ -304,13 +331,14 @@ static void take_wtx_request(
 
 static void take_abort_request(
 	struct t1 *t1, const struct block *block, struct t1_action *ret_action) {
-	/* Once more means that our answer was lost: as bad as any other repetition. */
+	/* Once more means that our answer was lost: a repetition like any other. */
 	int again = t1->state == T1_ABORTED;
-	if (block->len || (again && t1->n_bad + 1 >= T1_MAX_TRIES)) {
+	if (block->len || (again && t1->n_repeats + 1 >= T1_MAX_TRIES)) {
 		bad(t1, R_OTHER, ret_action);
 		return;
 	}
-	t1->n_bad = again ? t1->n_bad + 1 : 0;
+	t1->n_repeats = again ? t1->n_repeats + 1 : 0;
+	t1->n_bad = 0;
 	t1->state = T1_ABORTED;
 	answer_s(t1, block, ret_action);
 }
@@ -339,7 +367,7 @@ static void take_ifs_response(struct t1 *t1, struct t1_action *ret_action) {
 		t1->max_ifsd = t1->negotiated;
 	t1->renew = 0;
 	t1->n_bad = 0;
-	if (t1->command) {
+	if (t1->command || t1->secret) {
 		send_i(t1, ret_action);
 		return;
 	}
@@ -463,6 +491,27 @@ void t1_transmit(struct t1 *t1, const uint8_t *command, size_t len, struct t1_ac
 	t1->whole = 0;
 	t1->n_restarts = t1->n_ifs_requests = 0;
 	begin(t1, ret_action);
+}
+
+size_t t1_block_room(const struct t1 *t1) {
+	return t1->ifsc < t1->max_inf ? t1->ifsc : t1->max_inf;
+}
+
+void t1_enter(struct t1 *t1, size_t len, struct t1_action *ret_action) {
+	*ret_action = (struct t1_action){ .verb = T1_FAIL, .failure = T1_FAIL_DEAD };
+	if (t1->state != T1_IDLE || len > t1_block_room(t1))
+		return;
+	*ret_action = (struct t1_action){ 0 };
+	t1->secret = 1;
+	t1->command_len = len;
+	t1->whole = 0;
+	t1->n_restarts = t1->n_ifs_requests = 0;
+	begin(t1, ret_action);
+}
+
+void t1_withdraw(struct t1 *t1) {
+	if (t1->state != T1_DEAD)
+		finish(t1, T1_IDLE);
 }
 
 void t1_kill(struct t1 *t1) {

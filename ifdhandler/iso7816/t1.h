@@ -17,8 +17,8 @@ enum {
 	T1_DEFAULT_IFS = 32,
 	/* Longest command and response that PC/SC carries. */
 	T1_MAX_APDU = 65548,
-	/* Bad answers in a row before S(RESYNCH); S(RESYNCH) in a row before the end; tries of
-	 * S(IFS) (11.6.3.2, rules 7.4: one attempt and two repetitions). */
+	/* Bad answers in a row, and times that one I-block is sent, before S(RESYNCH); S(RESYNCH) in a
+	 * row before the end; tries of S(IFS) (11.6.3.2, rules 7.4: one attempt and two repetitions). */
 	T1_MAX_TRIES = 3,
 	/* Commands begun again after S(RESYNCH), and S(IFS) of the card in one command: chosen,
 	 * real cards need 1. */
@@ -33,6 +33,11 @@ enum t1_verb {
 	 * t1_received, or t1_failed. The card may take `wtx` block waiting times (0: one; for
 	 * bBWI as it is). */
 	T1_SEND,
+	/* Only after t1_enter: the reader sends an I-block of its own with the prologue `block` (`len`
+	 * is 3) and what it has under its keys; then as T1_SEND. */
+	T1_ENTER,
+	/* The reader sends that I-block once more, as it was. */
+	T1_ENTER_AGAIN,
 	/* Response complete (`len` bytes of it), or block size agreed upon. */
 	T1_DONE,
 	/* `failure` says why. */
@@ -91,7 +96,8 @@ struct t1 {
 	uint8_t whole;      /* all of the command was sent once: the card may have carried it out */
 	uint8_t restart;    /* begin the command again after S(RESYNCH) */
 	uint8_t overflow;   /* the response did not fit */
-	unsigned n_bad, n_resynchs, n_restarts, n_ifs_requests, n_blocks;
+	uint8_t secret;     /* only the reader knows the command */
+	unsigned n_bad, n_repeats, n_resynchs, n_restarts, n_ifs_requests, n_blocks;
 
 	const uint8_t *command; /* borrowed; NULL while there is none */
 	size_t command_len, command_off, part;
@@ -123,6 +129,19 @@ void t1_negotiate(struct t1 *t1, uint8_t ifsd, struct t1_action *ret_action);
  * this one is too long.
  */
 void t1_transmit(struct t1 *t1, const uint8_t *command, size_t len, struct t1_action *ret_action);
+
+/*
+ * Begins a command that the reader completes and sends by itself, in one block: PIN entry at its keys
+ * (CCID 1.10 6.1.11). `len`: bytes of the command as far as it is known here. Fails as t1_transmit.
+ */
+void t1_enter(struct t1 *t1, size_t len, struct t1_action *ret_action);
+
+/* The longest command that fits in one block now. */
+size_t t1_block_room(const struct t1 *t1);
+
+/* After T1_ENTER or T1_ENTER_AGAIN: nothing went to the card, and the command is over. All is as
+ * before it. */
+void t1_withdraw(struct t1 *t1);
 
 /* Where responses go: `size` bytes at `buf`, borrowed for as long as commands are sent. Call it
  * after t1_init; without it every response overflows. */

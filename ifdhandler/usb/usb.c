@@ -12,8 +12,10 @@
  * under way is orphaned, cancelled and waited for; should the kernel keep it for more than 2 s,
  * libusb's context is leaked on purpose, because freeing it would be use after free.
  *
- * The device is gone when the node reports an error condition or a call says so; that is told
- * once, from the loop, after all transfers have ended.
+ * The handle is dead when the node reports an error condition or a call says that there is no device;
+ * that is told once, from the loop, after all transfers have ended. At system suspend Linux ends the
+ * transfers of all devices with ESHUTDOWN (usb_hcd_flush_endpoint), for which libusb says the same:
+ * whether the device is still there is found out by opening it.
  */
 #include "ifdhandler/usb/usb.h"
 
@@ -256,6 +258,16 @@ static int usb_open(const char *node, struct sd_event *event, const struct usb_h
 	return 0;
 }
 
+/* usbfs refuses to open what is being unplugged from the first moment on, before the node goes
+ * (devio.c: usbdev_open). */
+static int usb_exists(const char *node) {
+	int fd = open(node, O_RDWR | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0)
+		return -errno;
+	(void)close(fd);
+	return 0;
+}
+
 static uint64_t now_usec(void) {
 	struct timespec t = { 0 };
 	(void)clock_gettime(CLOCK_MONOTONIC, &t);
@@ -343,7 +355,10 @@ static int usb_reset(struct usb *usb) {
 	return checked(usb, r == LIBUSB_ERROR_NOT_FOUND ? LIBUSB_ERROR_NO_DEVICE : r);
 }
 
+/* Commands to tokens go as control transfers: nothing of them stays in memory. */
 static void free_request(struct request *r) {
+	if (r->transfer->type == LIBUSB_TRANSFER_TYPE_CONTROL)
+		explicit_bzero(r->control, (size_t)r->transfer->length);
 	if (r->prev)
 		r->prev->next = r->next;
 	else if (r->usb->requests == r)
@@ -357,7 +372,6 @@ static void free_request(struct request *r) {
 static void LIBUSB_CALL on_done(struct libusb_transfer *transfer) {
 	struct request *r = transfer->user_data;
 	struct usb_transfer *owner = r->owner;
-	size_t control_len = 0;
 	if (owner) {
 		owner->error = error_of_transfer(transfer->status);
 		owner->actual = transfer->actual_length > 0 ? (size_t)transfer->actual_length : 0;
@@ -366,15 +380,10 @@ static void LIBUSB_CALL on_done(struct libusb_transfer *transfer) {
 		owner->pending = NULL;
 		if (owner->error == -ENODEV)
 			note_gone(r->usb);
-		if (owner->kind == USB_CONTROL) {
-			control_len = owner->len;
-			if (owner->setup.request_type & LIBUSB_ENDPOINT_IN && owner->actual)
-				memcpy(owner->data, r->control + LIBUSB_CONTROL_SETUP_SIZE,
-					owner->actual);
-		}
+		if (owner->kind == USB_CONTROL && owner->actual &&
+			(owner->setup.request_type & LIBUSB_ENDPOINT_IN))
+			memcpy(owner->data, r->control + LIBUSB_CONTROL_SETUP_SIZE, owner->actual);
 	}
-	if (control_len)
-		explicit_bzero(r->control, LIBUSB_CONTROL_SETUP_SIZE + control_len);
 	free_request(r);
 	if (owner)
 		owner->done(owner, owner->userdata);
@@ -438,6 +447,7 @@ static void usb_cancel(struct usb *usb, struct usb_transfer *transfer) {
 
 const struct usb_ops usb_libusb = {
 	.open = usb_open,
+	.exists = usb_exists,
 	.close = usb_close,
 	.descriptors = usb_descriptors,
 	.configuration = usb_configuration,

@@ -46,7 +46,7 @@ struct usb_transfer {
 	usb_done_fn done;
 	void *userdata;
 	/* Set before `done`. error: 0; -EPIPE stall; -EOVERFLOW more came than fits; -ECANCELED;
-	 * -ENODEV unplugged; -EIO anything else. `actual` bytes moved, also beside an error. */
+	 * -ENODEV unplugged, or suspended; -EIO anything else. `actual` bytes moved, also beside an error. */
 	int error;
 	size_t actual;
 	void *pending; /* the implementation's; not NULL while under way */
@@ -55,7 +55,9 @@ struct usb_transfer {
 /* Upcalls: only from the event loop, never from within a call of the table. */
 struct usb_host {
 	void *userdata;
-	/* Unplugged; transfers under way have ended with -ENODEV before. At most once. */
+	/* The handle is of no use any more; transfers under way have ended with -ENODEV before. At most
+	 * once. Mostly the device is unplugged; but Linux does the same to devices that stay when the
+	 * system is suspended: `exists` tells. */
 	void (*gone)(void *userdata);
 };
 
@@ -65,6 +67,8 @@ struct usb_ops {
 	 * `host` outlive the result. */
 	int (*open)(const char *node, struct sd_event *event, const struct usb_host *host,
 		struct usb **ret_usb);
+	/* Is the node's device still plugged in? -ENODEV or -ENOENT: it is not. */
+	int (*exists)(const char *node);
 	/* Gives the device back: transfers under way end without `done`; NULL is allowed. Never
 	 * from within `done`. Waits at most 2 s for the kernel to return them. */
 	void (*close)(struct usb *usb);

@@ -337,10 +337,11 @@ static void virtual_power_off(
 
 /* There is no transmission protocol between here and the card: any of the two will do. */
 static void virtual_set_protocol(
-	struct driver *d, unsigned slot, uint32_t protocol, driver_done_fn done, void *userdata) {
+	struct driver *d, unsigned slot, uint32_t protocols, driver_done_fn done, void *userdata) {
 	(void)slot;
+	uint32_t protocol = protocols & PROTOCOL_T1 ? PROTOCOL_T1 : protocols & PROTOCOL_T0;
 	struct driver_result result = { .status = STATUS_OK, .protocol = protocol };
-	if (protocol != PROTOCOL_T0 && protocol != PROTOCOL_T1)
+	if (!protocol)
 		result = (struct driver_result){ .status = STATUS_PROTO_MISMATCH };
 	else if (!d->builtin && !d->program)
 		result = (struct driver_result){ .status = STATUS_NO_CARD };

@@ -103,8 +103,9 @@ static void instant_power_off(
 }
 
 static void instant_set_protocol(
-	struct driver *d, unsigned slot, uint32_t protocol, driver_done_fn done, void *userdata) {
+	struct driver *d, unsigned slot, uint32_t protocols, driver_done_fn done, void *userdata) {
 	(void)d, (void)slot;
+	uint32_t protocol = protocols & PROTOCOL_T1 ? PROTOCOL_T1 : protocols;
 	done(userdata, &(struct driver_result){ .protocol = protocol });
 }
 

@@ -172,7 +172,8 @@ static void script_power_off(struct driver *d, unsigned slot, driver_done_fn don
 }
 
 static void script_set_protocol(
-	struct driver *d, unsigned slot, uint32_t protocol, driver_done_fn done, void *userdata) {
+	struct driver *d, unsigned slot, uint32_t protocols, driver_done_fn done, void *userdata) {
+	uint32_t protocol = protocols & PROTOCOL_T1 ? PROTOCOL_T1 : protocols;
 	ask(d, slot, SCRIPT_PROTOCOL, protocol, NULL, done, userdata);
 }
 

@@ -18,10 +18,23 @@ static void check(int ok) {
 		abort();
 }
 
-static void check_interface(const struct ccid_interface *i) {
+static void check_token(const struct ccid_interface *i) {
+	check(i->bulk_in.address == 0 && i->bulk_out.address == 0);
+	check(i->n_slots == 1 && i->n_rates == 0 && i->pin_support == 0);
+}
+
+static void check_bulk(const struct ccid_interface *i) {
 	check(i->bulk_in.address & 0x80 && !(i->bulk_out.address & 0x80));
 	check(i->bulk_out.address != 0 && i->bulk_in.packet_size > 0);
 	check(i->bulk_in.packet_size < 2048 && i->bulk_out.packet_size > 0);
+}
+
+static void check_interface(const struct ccid_interface *i) {
+	if (i->transport == CCID_BULK)
+		check_bulk(i);
+	else
+		check_token(i);
+	check(ccid_desc_exchange_length(i) >= 15);
 	check(i->interrupt_in.address == 0 ||
 		(i->interrupt_in.packet_size > 0 && i->interrupt_in.packet_size < 2048));
 	check(i->n_slots > 0 && (i->n_busy == 1 || i->n_busy == i->n_slots));

@@ -47,9 +47,19 @@ static void check_send(struct run *run) {
 	memcpy(run->last, a->block, a->len);
 }
 
+/* The prologue of a block that only the reader knows, for the first time or once more. */
+static void check_enter(struct run *run) {
+	const struct t1_action *a = &run->action;
+	check(a->len == T1_PROLOGUE && a->block[0] == 0 && (a->block[1] & 0xbf) == 0);
+	check(a->block[2] <= t1_block_room(&run->t1));
+	run->n_same = 0;
+}
+
 static void check_action(struct run *run) {
 	switch (run->action.verb) {
 	case T1_SEND: check_send(run); break;
+	case T1_ENTER:
+	case T1_ENTER_AGAIN: check_enter(run); break;
 	case T1_DONE: check(run->action.len <= run->response_size); break;
 	case T1_FAIL:
 		check(run->action.failure >= T1_FAIL_DEAD &&
@@ -101,6 +111,8 @@ static void start(struct run *run, uint8_t how, size_t len) {
 	t1_set_response(&run->t1, run->response, run->response_size);
 	if (how & 32)
 		t1_negotiate(&run->t1, t1_best_ifsd(&run->t1, 200), &run->action);
+	else if (how & 64)
+		t1_enter(&run->t1, len % (t1_block_room(&run->t1) + 1), &run->action);
 	else
 		t1_transmit(&run->t1, run->command, len, &run->action);
 	check_action(run);
@@ -117,7 +129,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	memset(run.command, 0x3c, len);
 	start(&run, data[0], len);
 	for (size_t at = 3; at < size;) {
-		if (run.action.verb == T1_SEND)
+		if (run.action.verb != T1_DONE && run.action.verb != T1_FAIL)
 			at += happen(&run, data + at, size - at);
 		else
 			t1_transmit(&run.t1, run.command, len, &run.action);

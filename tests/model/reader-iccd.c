@@ -391,7 +391,9 @@ static int xfr_b(struct request *r) {
 	unsigned level = r->setup[3];
 	if (r->setup[2])
 		reader_violation(r->reader, "wValue %02x%02x", r->setup[3], r->setup[2]);
-	if (r->size + READER_HEADER > r->itf->model->message_length)
+	int character = !(r->itf->model->features & (FEATURE_SHORT | FEATURE_EXTENDED));
+	/* a T=0 command's data cannot be cut, and there is no header in front of it */
+	if (r->size + (character ? 0 : READER_HEADER) > r->itf->model->message_length)
 		return refuse(r, "longer than dwMaxCCIDMessageLength allows");
 	if (r->itf->iccd.step != ICCD_IDLE)
 		reader_violation(r->reader, "XFR_BLOCK while an answer waits");
@@ -402,7 +404,6 @@ static int xfr_b(struct request *r) {
 		take_time(r, 0);
 		return 0;
 	}
-	int character = !(r->itf->model->features & (FEATURE_SHORT | FEATURE_EXTENDED));
 	if (level == EMPTY && slot->handing_out && !character)
 		return xfr_b_next(r);
 	slot->handing_out = 0;

@@ -16,13 +16,13 @@ RECOVERY = 15.0  # until the reader works again
 
 # The reader does something odd or recoverable: the command works in spite of it.
 WORKS = """
-error chain=ff stale stale=5 refuse=e0 refuse=f2 late=1000 extend extend=20 pad=4 surplus=4 surplus=64 twin glue
+error chain=ff stale stale=5 refuse=e0 refuse=f2 refuse=f2,times=2 late=1000 extend extend=20 pad=4 surplus=4 surplus=64 twin glue
 split=5:50 split=64:50 split=10:2000 zlp zlp=3 zlp-after
 """
 # Otherwise it must end, with its own answer or an error.
 ENDS = """
 seq seq=0 slot type type=81 status status=40 status=41 status=42 status=01 status=02 chain chain=3 length length=0
-stale=20 refuse=fe refuse=fb refuse=00 refuse=07 drop deaf cut=9 cut=10 cut=11 cut=0 empty garbage=1 garbage=32
+stale=20 refuse=fe refuse=fb refuse=00 refuse=07 drop deaf cut=9 cut=10 cut=11 length=1+cut=11 refuse=e0,times=0 cut=0 empty garbage=1 garbage=32
 garbage=600 stall-in stall-out nak-out error-in overflow
 """
 TPDU_WORKS = """
@@ -41,6 +41,15 @@ POWER_ON = "stall-in refuse=fe refuse=fb length empty"
 POWER_OFF = "drop garbage=32 stall-in refuse=fe length seq empty cut=11"
 STATUS = "drop garbage=32 stall-in refuse=fe length seq empty cut=11 status=c0"
 PARAMETERS = "drop garbage=32 stall-in refuse=fe refuse=07 length seq empty cut=11"
+
+# Rules for CCID drivers that a fault of an exchange is the proof of.
+RULES = {
+    "garbage=1": "43", "cut=9": "43", "cut=11": "44", "length": "45, 46", "overflow": "49", "stall-in": "50", "stall-out": "50",
+    "nak-out": "51", "type": "52", "type=81": "53", "stale": "54", "seq": "55", "slot": "56", "twin": "61", "zlp": "40",
+    "zlp-after": "37", "split=64:50": "39", "split=5:50": "42", "pad=4": "47", "surplus=64": "48", "extend": "64",
+    "refuse=f2,times=2": "71", "refuse=e0,times=0": "72", "status=40": "58", "status=42": "74", "status=02": "74", "status=01": "75", "error": "76", "empty": "77",
+    "length=1+cut=11": "78", "stale=20": "29",
+}
 
 lengths = itertools.count()
 
@@ -92,8 +101,8 @@ def prepare(reader, handler, fault, on):
     ready = outcome and outcome.value == pattern(n)
     if not ready:
         ok(False, f"{fault}: a command before the fault works", outcome, handler.said)
-    words = fault.replace(",", " ").split()
-    model("fault", reader, *words, *([] if fault.startswith("t1-") else [f"on={on}"]))
+    for each in fault.split("+"):
+        model("fault", reader, *each.split(","), *([] if fault.startswith("t1-") else [f"on={on}"]))
     return context, card if ready else None
 
 
@@ -104,7 +113,9 @@ def strike(reader, handler, fault, works):
     n = length()
     outcome = call(card.transmit, give(n), limit=LIMIT)
     worked = outcome.value == pattern(n)
-    verdict(reader, handler, f"{fault}: the command {'works' if works else 'ends'}, and so does the next",
+    rule = RULES.get(fault, "") if kinds[reader] == "generic-ext-apdu" else ""
+    verdict(reader, handler, f"{rule and f'CCID {rule}: '}{fault}: the command {'works' if works else 'ends'}, and so does "
+            "the next",
             worked or not works and outcome.code in ERRORS, context, card, f"the command: {outcome}")
 
 

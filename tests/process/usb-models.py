@@ -7,9 +7,10 @@ from process import *
 T1_ATR = "3b951381018073ff01000b"
 # What is special about a model; the others have one slot with that card, and take any APDU.
 SLOTS = {"two-slots": 2, "eight-slots": 8, "two-interfaces": 2}
-ATRS = {"two-interfaces": [T1_ATR, "3b80800101"], "character": ["3b021450"]}
-SHORT_ONLY = ("generic-short-apdu", "gempc-433")
-T0_ONLY = ("character",)
+ATRS = {"two-interfaces": [T1_ATR, "3b80800101"], "character": ["3b021450"], "iccd-a": ["3b021450"],
+        "iccd-a-egate": ["3b021450"]}
+SHORT_ONLY = ("generic-short-apdu", "gempc-433", "pinpad-short", "iccd-b-short")
+T0_ONLY = ("character", "iccd-a", "iccd-a-egate")
 # One of each kind gets the longest APDUs, which take their time.
 LONGEST = ("generic-ext-apdu", "ext-apdu-chaining", "generic-tpdu")
 # It announces messages of any length, and really takes 271 bytes: what is longer fails, and no more.
@@ -22,6 +23,8 @@ BROKEN = {
     "short-class-descriptor": "descriptor",
     "no-bulk-in": "endpoint",
 }
+# Rules for CCID drivers that these prove.
+RULES = {"short-class-descriptor": "8", "no-bulk-in": "12", "vendor-54": "7"}
 
 
 def check_apdus(name, slot, card):
@@ -90,6 +93,9 @@ def check_broken(model_name, context, handler):
     status, said = output(os.path.join(B, "reader-ctl"), "status", handler.instance)
     ok(error and error[0] in said, f"{model_name}: reader-ctl status says the same", f"status {status}", said)
     ok(handler.is_alive(), f"{model_name}: its handler stays")
+    rule = RULES.get(model_name)
+    if rule:
+        same(handler.said().count(BROKEN[model_name]), 1, f"CCID {rule}: {model_name}: that is logged once", handler.said)
 
 
 

@@ -4,9 +4,13 @@
 # rule of CCID towards the device; those that cannot say why.
 . "$(dirname "$0")/process-lib"
 models=
+MODELS=
 for file in "$HERE"/../model/models/*.model; do
-	models="$models -m $(basename "$file" .model)"
+	name=$(basename "$file" .model)
+	models="$models -m $name"
+	MODELS="$MODELS $name"
+	# the hardware database says so of the product that it stands for
+	[ "$name" != iccd-a-egate ] || models="$models -p IFDHANDLER_QUIRKS=vendor-class"
 done
-MODELS=$(echo "$models" | sed 's/ -m / /g')
 export MODELS
 emulated $models

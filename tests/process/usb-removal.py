@@ -37,12 +37,12 @@ def unplug_idle(reader):
     model("unplug", reader)
     follow(handler, "idle")
     outcome = watch.join(5)
-    ok(outcome.value and outcome.value[0][0] & UNKNOWN and outcome.took < 3, "idle: who waits for its state is told",
+    ok(outcome.value and outcome.value[0][0] & UNKNOWN and outcome.took < 3, "CCID 150: idle: who waits for its state is told",
        outcome)
     ok(pnp.join(5).value and pnp.outcome.took < 3, "idle: who waits for readers is told", pnp.outcome)
     ok(name not in context.list(), "idle: it is listed no more")
     outcome = call(card.transmit, give(5))
-    ok(outcome.code in LOST and outcome.took < 1, "idle: the handle's next command fails at once", outcome)
+    ok(outcome.code in LOST and outcome.took < 1, "CCID 150: idle: the handle's next command fails at once", outcome)
     same(call(context.connect, name).code, "E_UNKNOWN_READER", "idle: connecting to it fails")
     pnp = Call(Context().change, 10000, (PNP, len(context.list()) << 16))
     time.sleep(0.2)
@@ -54,7 +54,7 @@ def unplug_idle(reader):
     ok(outcome.code in LOST, "replug: the old handle stays lost until it is reconnected", outcome)
     outcome = call(card.reconnect)
     ok(not outcome.hangs and (outcome.code == "success" or outcome.code in LOST), "replug: reconnecting ends", outcome)
-    works(context, name, "replug: the same context works").disconnect()
+    works(context, name, "CCID 150: replug: the same context works").disconnect()
 
 
 def unplug_power_up(reader):
@@ -68,7 +68,7 @@ def unplug_power_up(reader):
     start = time.monotonic()
     model("unplug", reader)
     outcome = connect.join(10)
-    ok(outcome.code in LOST and time.monotonic() - start < 2, "power-up: an unplug ends the connect", outcome)
+    ok(outcome.code in LOST and time.monotonic() - start < 2, "CCID 150: power-up: an unplug ends the connect", outcome)
     follow(handler, "power-up")
     model("faults", reader, "clear")
     handlers[reader] = plug(reader)
@@ -89,7 +89,7 @@ def unplug_transfer(reader, fault):
         model("unplug", reader)
     start = time.monotonic()
     outcome = transmit.join(10)
-    ok(outcome.code in LOST and time.monotonic() - start < 2, f"{what}: an unplug ends the command", outcome)
+    ok(outcome.code in LOST and time.monotonic() - start < 2, f"CCID 150: {what}: an unplug ends the command", outcome)
     follow(handler, what)
     handlers[reader] = plug(reader)
     works(context, name, f"{what}: after a replug the same context works").disconnect()
@@ -184,20 +184,21 @@ def claimed(reader, node):
     handler = usb_handler(node)
     ok(handler.name in context.list(), "claimed: it is listed")
     outcome = call(context.connect, handler.name)
-    ok(outcome.code == "E_READER_UNAVAILABLE" and outcome.took < 1, "claimed: connecting fails within a second", outcome)
+    ok(outcome.code == "E_READER_UNAVAILABLE" and outcome.took < 1, "CCID 25: claimed: connecting fails within a second", outcome)
     outcome = call(context.state, handler.name)
     ok(outcome.value and outcome.value[0] & UNAVAILABLE, "claimed: its state is: unavailable", outcome)
     status, said = output(os.path.join(B, "reader-ctl"), "status", handler.instance)
     ok("claimed by another program" in said, "claimed: reader-ctl status says so", f"status {status}", said)
     opens = count(reader)["opens"]
-    ok(wait_for(lambda: count(reader)["opens"] >= opens + 2), "claimed: it is tried again", count(reader))
+    ok(wait_for(lambda: count(reader)["opens"] >= opens + 2), "CCID 25: claimed: it is tried again", count(reader))
+    same(count(reader)["reset_device"], 0, "CCID 25: claimed: and not reset")
     lines = [line for line in handler.said().splitlines() if "claimed by another program" in line]
     same(len(lines), 1, "claimed: the log says so in one line", handler.said)
     wait = Call(context.change, 15000, (handler.name, context.state(handler.name)[0] & ~CHANGED))
     model("claim", reader, "off")
     outcome = wait.join()
     ok(outcome.value and outcome.value[0][0] & PRESENT, "claimed: who waits is told when it was given back", outcome)
-    works(context, handler.name, "claimed: and it works, in the same context").disconnect()
+    works(context, handler.name, "CCID 25: claimed: and it works, in the same context").disconnect()
     return handler
 
 

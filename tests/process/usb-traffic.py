@@ -55,9 +55,12 @@ print([hex(event) for event, _ in c.change(60000, *states)])
 
 
 def at_rest():
-    """All that hold still for REST_S, at the same time."""
+    """All that hold still for REST_S, at the same time. A card that is in is asked for after 30 s, if somebody watches."""
     card = context.connect(handlers[EXT].name)
     card.transmit(give(4))
+    model("card", SHORT, 0, "out")
+    empty = child(WATCHER, handlers[SHORT].name)
+    empty.stdout.readline()
     watcher = child(WATCHER, handlers[EXT].name, handlers[T1_CARD].name)
     was = watcher.stdout.readline()
     # cards that nobody uses lose their power after 5 s, and a timer for that command's answer runs out 3 s later
@@ -72,11 +75,14 @@ def at_rest():
     for reader in range(len(handlers)):
         model("count", reader, "reset")
     time.sleep(REST_S)
+    now = count(SHORT)
+    ok(now["slot_status"] in (1, 2) and now["bulk_out"] == now["slot_status"], f"CCID 87: at rest for {REST_S} s: an empty slot "
+       "is asked every 5 s while somebody watches it", now)
     for (what, pid), then in zip(still, before):
         same(switches(pid) - then, 0, f"at rest for {REST_S} s: {what} does not wake up once")
     for reader in (EXT, T1_CARD, T0_CARD, POLLED):
         now = count(reader)
-        same((now["submits"], now["bulk_out"], now["control"]), (0, 0, 0), f"at rest: reader {reader} is left alone")
+        same((now["submits"], now["bulk_out"], now["control"]), (0, 0, 0), f"CCID 87: at rest: reader {reader} is left alone")
     ok(watcher.poll() is None, "at rest: the program still waits", lambda: was + watcher.stdout.read())
     model("card", T1_CARD, 0, "out")
     ok(wait_for(lambda: watcher.poll() is not None, 5), "and is woken by a card")

@@ -47,6 +47,8 @@ static void xfr(
 	if (len > 10 && m[10] == 0xFF && m[11] < 0x20) {
 		if (b->n_pps > 0)
 			answer(b->fake, endpoint, 0x80, m, tail, b->pps, (size_t)b->n_pps);
+		else if (b->n_pps == -2)
+			answer(b->fake, endpoint, 0x80, m, tail, NULL, 0);
 		else if (b->n_pps == 0)
 			answer(b->fake, endpoint, 0x80, m, tail, m + 10, len - 10);
 		else
@@ -58,7 +60,9 @@ static void xfr(
 		answer(b->fake, endpoint, 0x80, m, tail, block, sizeof(block));
 		return;
 	}
-	answer(b->fake, endpoint, 0x80, m, tail, BYTES(0x90, 0x00));
+	static const uint8_t status[] = { 0x90, 0x00 };
+	tail[1] = b->xfr_error;
+	answer(b->fake, endpoint, 0x80, m, tail, status, sizeof(status) - b->xfr_lacks);
 }
 
 static void reader(struct fake_usb *fake, uint8_t endpoint, const uint8_t *m, size_t len) {
@@ -124,16 +128,20 @@ static void on_trouble(void *userdata, enum status why, const char *detail) {
 	b->why = why;
 }
 
+static void on_advice(void *userdata, const char *text) {
+	((struct bench *)userdata)->advices += text[0] != '\0';
+}
+
 static void on_gone(void *userdata) {
 	((struct bench *)userdata)->gone++;
 }
 
-static void on_presence(void *userdata, unsigned slot, int present, int swapped) {
+static void on_presence(void *userdata, unsigned slot, int present, enum driver_change change) {
 	struct bench *b = userdata;
 	assert_true(slot < N_SLOTS && b->ready);
 	b->presences++;
 	b->present[slot] = present;
-	b->swapped[slot] += swapped;
+	b->swapped[slot] += change != DRIVER_CARD_SAME;
 }
 
 void bench_done(void *userdata, const struct driver_result *result) {
@@ -173,6 +181,7 @@ void bench_start(struct bench *b) {
 	struct driver_host host = { .userdata = b,
 		.ready = on_ready,
 		.trouble = on_trouble,
+		.advice = on_advice,
 		.gone = on_gone,
 		.presence = on_presence };
 	assert_int_equal(

@@ -43,14 +43,17 @@ struct bench {
 	uint8_t parameters_error; /* SetParameters is refused with that, 0: accepted */
 	int parameters_fail;      /* … at all */
 	uint8_t pps[8];           /* answer to a PPS, if n_pps > 0; else an echo */
-	int n_pps;                /* -1: none at all */
+	int n_pps;                /* -1: none at all; -2: success without data */
+	fake_message_fn next;     /* for tests that come in between: the bench's own reader */
 	unsigned n_ignore;        /* messages without an answer */
 	uint8_t power_error;      /* the next power-on fails with this */
 	uint8_t lost_power;       /* XfrBlock answers carry this bmICCStatus */
+	uint8_t xfr_error;        /* … this bError */
+	unsigned xfr_lacks;       /* … and lack so many of their two bytes */
 	const uint8_t *rates;     /* GET_DATA_RATES */
 	int rates_len;
 
-	int ready, gone, troubles;
+	int ready, gone, troubles, advices;
 	enum status why;
 	int presences;
 	int present[N_SLOTS], swapped[N_SLOTS];

@@ -81,11 +81,20 @@ static void device(struct fake_usb *fake, uint8_t endpoint, const uint8_t *m, si
 	free(a);
 }
 
-static struct engine_bench *bench_with(unsigned n_interfaces, uint8_t n_slots) {
+static int on_control(
+	struct fake_usb *fake, const struct usb_setup *setup, uint8_t *data, size_t len) {
+	struct engine_bench *b = fake->userdata;
+	(void)data, (void)len;
+	b->setup = *setup;
+	return b->control_result;
+}
+
+static struct engine_bench *bench_with(unsigned n_interfaces, uint8_t n_slots, int abort) {
 	struct engine_bench *b = calloc(1, sizeof(*b));
 	assert_int_equal(sd_event_new(&b->event), 0);
 	b->fake = fake_usb_new(b->event, NULL, 0);
 	b->fake->on_message = device;
+	b->fake->on_control = on_control;
 	b->fake->userdata = b;
 	b->usb = fake_usb_open(b->fake);
 	describe(&b->desc, n_interfaces, n_slots);
@@ -94,6 +103,7 @@ static struct engine_bench *bench_with(unsigned n_interfaces, uint8_t n_slots) {
 		.usb = b->usb,
 		.event = b->event,
 		.desc = &b->desc,
+		.abort = abort,
 		.userdata = b,
 		.lost = lost,
 	};
@@ -102,17 +112,27 @@ static struct engine_bench *bench_with(unsigned n_interfaces, uint8_t n_slots) {
 }
 
 int engine_setup(void **state) {
-	*state = bench_with(1, 1);
+	*state = bench_with(1, 1, 0);
+	return 0;
+}
+
+int engine_setup_abort(void **state) {
+	*state = bench_with(1, 1, 1);
 	return 0;
 }
 
 int engine_setup_two_slots(void **state) {
-	*state = bench_with(1, 2);
+	*state = bench_with(1, 2, 0);
+	return 0;
+}
+
+int engine_setup_eight_slots(void **state) {
+	*state = bench_with(1, 8, 0);
 	return 0;
 }
 
 int engine_setup_two_interfaces(void **state) {
-	*state = bench_with(2, 1);
+	*state = bench_with(2, 1, 0);
 	return 0;
 }
 

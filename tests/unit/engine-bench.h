@@ -38,12 +38,17 @@ struct engine_bench {
 	uint8_t multiplier;
 	unsigned n_busy; /* answers "slot busy" first */
 	uint8_t busy_error;
+	int control_result;     /* of class requests */
+	struct usb_setup setup; /* the last one */
 	struct asked asked[8];
 };
 
-/* For cmocka: one slot, two slots of one interface, two interfaces. */
+/* For cmocka: one slot, two and eight slots of one interface, one slot of a device that takes ABORT, two
+ * interfaces. */
 int engine_setup(void **state);
 int engine_setup_two_slots(void **state);
+int engine_setup_eight_slots(void **state);
+int engine_setup_abort(void **state);
 int engine_setup_two_interfaces(void **state);
 int engine_teardown(void **state);
 

@@ -78,9 +78,9 @@ static void fake_power_off(struct driver *d, unsigned slot, driver_done_fn done,
 }
 
 static void fake_set_protocol(
-	struct driver *d, unsigned slot, uint32_t protocol, driver_done_fn done, void *userdata) {
+	struct driver *d, unsigned slot, uint32_t protocols, driver_done_fn done, void *userdata) {
 	(void)slot;
-	int t1 = protocol == PROTOCOL_T1;
+	int t1 = (protocols & PROTOCOL_T1) != 0;
 	enum status status = (t1 ? d->no_t1 : d->no_t0) ? STATUS_PROTO_MISMATCH : STATUS_OK;
 	begin(d, t1 ? '1' : '0', &(struct driver_result){ .status = status }, done, userdata);
 }
@@ -113,6 +113,12 @@ static enum status fake_known(
 	return STATUS_OK;
 }
 
+/* Code 4 is. */
+static int fake_is_for_card(const struct driver *d, unsigned slot, uint32_t code) {
+	(void)d, (void)slot;
+	return code == 4;
+}
+
 static void fake_control(struct driver *d, unsigned slot, uint32_t code,
 	const struct driver_bytes *in, driver_done_fn done, void *userdata) {
 	(void)slot, (void)code;
@@ -127,6 +133,11 @@ static enum status fake_get_attrib(
 	memcpy(buf, "Fake", 5);
 	*ret_len = 5;
 	return STATUS_OK;
+}
+
+static void fake_abandon(struct driver *d, unsigned slot) {
+	(void)slot;
+	d->calls[d->n_calls++ % (FAKE_MAX_CALLS - 1)] = 'A';
 }
 
 static int fake_watch(struct driver *d, unsigned slot, int on) {
@@ -152,8 +163,10 @@ const struct driver_ops fake_driver_ops = {
 	.set_protocol = fake_set_protocol,
 	.transmit = fake_transmit,
 	.known = fake_known,
+	.is_for_card = fake_is_for_card,
 	.control = fake_control,
 	.get_attrib = fake_get_attrib,
 	.describe = fake_describe,
+	.abandon = fake_abandon,
 	.watch = fake_watch,
 };

@@ -21,7 +21,7 @@ struct driver {
 	driver_done_fn done;
 	void *userdata;
 	struct driver_result result;
-	/* letters of what was asked: C cold, W warm, O off, 0 T=0, 1 T=1, X transmit, K control */
+	/* letters of what was asked: C cold, W warm, O off, 0 T=0, 1 T=1, X transmit, K control, A abandoned */
 	char calls[FAKE_MAX_CALLS];
 	unsigned n_calls;
 };

@@ -102,6 +102,8 @@ static int end_control(struct fake_usb *fake, unsigned i) {
 	if (fake->control_hangs)
 		return 0;
 	int r = fake->on_control ? fake->on_control(fake, &t->setup, t->data, t->len) : -EPIPE;
+	if (r == FAKE_HANGS)
+		return 0;
 	fake->n_controls++;
 	finish(fake, i, r < 0 ? r : 0, r < 0 ? 0 : (size_t)r);
 	return 1;
@@ -111,7 +113,7 @@ static int advance(struct fake_usb *fake, unsigned i) {
 	struct usb_transfer *t = fake->pending[i];
 	if (!t)
 		return 0;
-	if (fake->is_gone) {
+	if (fake->is_gone || fake->is_cut) {
 		finish(fake, i, -ENODEV, 0);
 		return 1;
 	}
@@ -134,7 +136,7 @@ static int on_pump(sd_event_source *source, void *userdata) {
 		for (unsigned i = 0; i < FAKE_MAX_PENDING; i++)
 			moved |= advance(fake, i);
 	} while (moved);
-	if (fake->is_gone && !fake->told_gone && fake->is_open) {
+	if ((fake->is_gone || fake->is_cut) && !fake->told_gone && fake->is_open) {
 		fake->told_gone = 1;
 		fake->host.gone(fake->host.userdata);
 	}
@@ -154,9 +156,16 @@ static int fake_open(const char *node, struct sd_event *event, const struct usb_
 	assert(!fake->is_open);
 	fake->host = *host;
 	fake->is_open = 1;
+	fake->is_cut = 0;
+	fake->told_gone = 0;
 	fake->n_opens++;
 	*ret_usb = (struct usb *)(void *)fake;
 	return 0;
+}
+
+static int fake_exists(const char *node) {
+	(void)node;
+	return current->is_gone ? -ENODEV : 0;
 }
 
 static void fake_close(struct usb *usb) {
@@ -225,8 +234,10 @@ static int fake_reset(struct usb *usb) {
 static int fake_submit(struct usb *usb, struct usb_transfer *transfer) {
 	struct fake_usb *fake = fake_of(usb);
 	assert(fake->is_open && !transfer->pending);
-	if (fake->is_gone)
+	if (fake->is_gone || fake->is_cut)
 		return -ENODEV;
+	if (fake->submit_error && transfer->kind != USB_INTERRUPT)
+		return fake->submit_error;
 	for (unsigned i = 0; i < FAKE_MAX_PENDING; i++) {
 		if (fake->pending[i])
 			continue;
@@ -255,6 +266,7 @@ static void fake_cancel(struct usb *usb, struct usb_transfer *transfer) {
 
 const struct usb_ops fake_usb_ops = {
 	.open = fake_open,
+	.exists = fake_exists,
 	.close = fake_close,
 	.descriptors = fake_descriptors,
 	.configuration = fake_configuration,
@@ -333,6 +345,11 @@ void fake_usb_error(struct fake_usb *fake, uint8_t endpoint, int error) {
 
 void fake_usb_unplug(struct fake_usb *fake) {
 	fake->is_gone = 1;
+	fake_usb_kick(fake);
+}
+
+void fake_usb_suspend(struct fake_usb *fake) {
+	fake->is_cut = 1;
 	fake_usb_kick(fake);
 }
 

@@ -15,12 +15,15 @@ enum {
 	FAKE_MAX_PACKETS = 4096,
 	FAKE_MAX_PENDING = 16,
 	FAKE_MAX_SENT = 1024, /* messages kept for tests to look at */
+	FAKE_HANGS =
+		-1000, /* of a control transfer: no end yet; asked again when something moves */
 };
 
 /* Called when the host's message has arrived; answers with fake_usb_send and the like. */
 typedef void (*fake_message_fn)(
 	struct fake_usb *fake, uint8_t endpoint, const uint8_t *message, size_t len);
-/* Fills a control-IN transfer or takes a control-OUT one: bytes moved, or a negative error. */
+/* Fills a control-IN transfer or takes a control-OUT one: bytes moved, a negative error, or
+ * FAKE_HANGS. */
 typedef int (*fake_control_fn)(
 	struct fake_usb *fake, const struct usb_setup *setup, uint8_t *data, size_t len);
 
@@ -39,7 +42,8 @@ struct fake_usb {
 	fake_message_fn on_message;
 	fake_control_fn on_control; /* NULL: every request stalls */
 	void *userdata;
-	int open_error, claim_error, clear_error; /* the next calls fail */
+	int open_error, claim_error, clear_error; /* calls fail */
+	int submit_error;                         /* bulk and control transfers are refused */
 	int out_error; /* the next bulk-OUT ends so, having taken nothing */
 	int out_hangs; /* bulk-OUT takes half and never ends */
 	int control_hangs;
@@ -57,7 +61,7 @@ struct fake_usb {
 	struct sd_event *event;
 	struct sd_event_source *pump;
 	struct usb_host host;
-	int is_open, is_gone, told_gone;
+	int is_open, is_gone, is_cut, told_gone; /* cut: the handle only */
 	struct usb_transfer *pending[FAKE_MAX_PENDING];
 	int cancelled[FAKE_MAX_PENDING];
 	size_t filled[FAKE_MAX_PENDING];
@@ -83,6 +87,9 @@ void fake_usb_error(struct fake_usb *fake, uint8_t endpoint, int error);
 void fake_usb_kick(struct fake_usb *fake);
 /* Pulls the plug. */
 void fake_usb_unplug(struct fake_usb *fake);
+/* The system sleeps and wakes up: transfers end as if the plug had been pulled, the handle is dead, and
+ * the device is there. */
+void fake_usb_suspend(struct fake_usb *fake);
 
 /* Runs the loop until *flag is not 0 or `ms` have passed: the flag. */
 int fake_run(struct sd_event *event, const int *flag, unsigned ms);

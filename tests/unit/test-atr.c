@@ -61,8 +61,7 @@ static void historical_bytes_are_found(void **state) {
 	assert_int_equal(atr.bytes[atr.historical], 0x14);
 }
 
-/* CCID-104 */
-static void class_byte_is_no_ifsc(void **state) {
+static void ccid_104_class_byte_is_no_ifsc(void **state) {
 	(void)state;
 	struct atr atr;
 	assert_int_equal(PARSE(&atr, 0x3b, 0x80, 0x81, 0x1f, 0x07, 0x19), 0);
@@ -74,8 +73,7 @@ static void class_byte_is_no_ifsc(void **state) {
 	assert_int_equal(atr_protocols(&atr), ATR_T1);
 }
 
-/* CCID-105 */
-static void second_td_carries_t1_bytes(void **state) {
+static void ccid_105_second_td_carries_t1_bytes(void **state) {
 	(void)state;
 	struct atr atr;
 	assert_int_equal(PARSE(&atr, 0x3b, 0xf0, 0x12, 0x00, 0xff, 0x91, 0x81, 0xb1, 0x7c, 0x45,
@@ -113,8 +111,7 @@ static void only_bytes_after_t1_count(void **state) {
 	assert_int_equal(atr_protocols(&atr), ATR_T0 | ATR_T1);
 }
 
-/* CCID-118 */
-static void reserved_values_become_usable(void **state) {
+static void ccid_118_reserved_values_become_usable(void **state) {
 	(void)state;
 	struct atr atr;
 	assert_int_equal(PARSE(&atr, 0x3b, 0x80, 0x81, 0x31, 0xff, 0xf5, 0x00), 0);
@@ -144,8 +141,7 @@ static void card_that_needs_patience(void **state) {
 	assert_int_equal(atr.bwi, 4);
 }
 
-/* CCID-94, CCID-95 */
-static void lengths(void **state) {
+static void ccid_94_95_lengths(void **state) {
 	(void)state;
 	static uint8_t bytes[65000] = { 0x3b, 0x0f };
 	struct atr atr;
@@ -170,8 +166,8 @@ static void only_two_conventions(void **state) {
 	assert_int_equal(PARSE(&atr, 0x00, 0x01, 0x02), -EBADMSG);
 }
 
-/* CCID-96: every true beginning of a longest ATR is refused. */
-static void truncated_is_malformed(void **state) {
+/* Every true beginning of a longest ATR is refused. */
+static void ccid_96_truncated_is_malformed(void **state) {
 	(void)state;
 	const uint8_t whole[] = { 0x3b, 0xff, 0x11, 0x00, 0x00, 0x81, 0xf1, 0x20, 0x45, 0x01, 0x1f,
 		0x03, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0xd8 };
@@ -183,8 +179,7 @@ static void truncated_is_malformed(void **state) {
 	assert_int_equal(PARSE(&atr, 0x3b, 0xff, 0x11), -EBADMSG);
 }
 
-/* CCID-97 */
-static void chain_of_levels_ends(void **state) {
+static void ccid_97_chain_of_levels_ends(void **state) {
 	(void)state;
 	uint8_t bytes[33] = { 0x3b, 0x80 };
 	struct atr atr;
@@ -199,8 +194,7 @@ static void chain_of_levels_ends(void **state) {
 	assert_int_equal(parse(bytes, 10, &atr), -EBADMSG);
 }
 
-/* CCID-98 */
-static void wrong_tck_is_only_noted(void **state) {
+static void ccid_98_wrong_tck_is_only_noted(void **state) {
 	(void)state;
 	struct atr atr;
 	assert_int_equal(PARSE(&atr, 0x3b, 0x80, 0x01, 0x81), 0);
@@ -210,8 +204,7 @@ static void wrong_tck_is_only_noted(void **state) {
 	assert_int_equal(atr_protocols(&atr), ATR_T1);
 }
 
-/* CCID-99 */
-static void tck_is_left_out_for_t0_alone(void **state) {
+static void ccid_99_tck_is_left_out_for_t0_alone(void **state) {
 	(void)state;
 	struct atr atr;
 	assert_int_equal(PARSE(&atr, 0x3b, 0x80, 0x00), 0);
@@ -281,8 +274,7 @@ static void speeds(void **state) {
 	assert_int_equal(atr_rate(0x17, UINT32_MAX), UINT32_MAX);
 }
 
-/* CCID-120, CCID-121 */
-static void timeouts(void **state) {
+static void ccid_120_121_timeouts(void **state) {
 	(void)state;
 	struct atr atr;
 	assert_int_equal(PARSE(&atr, 0x3b, 0x00), 0);
@@ -327,21 +319,21 @@ int main(void) {
 		cmocka_unit_test(shortest_atr_has_defaults),
 		cmocka_unit_test(inverse_convention),
 		cmocka_unit_test(historical_bytes_are_found),
-		cmocka_unit_test(class_byte_is_no_ifsc),
-		cmocka_unit_test(second_td_carries_t1_bytes),
+		cmocka_unit_test(ccid_104_class_byte_is_no_ifsc),
+		cmocka_unit_test(ccid_105_second_td_carries_t1_bytes),
 		cmocka_unit_test(only_bytes_after_t1_count),
-		cmocka_unit_test(reserved_values_become_usable),
+		cmocka_unit_test(ccid_118_reserved_values_become_usable),
 		cmocka_unit_test(card_that_needs_patience),
-		cmocka_unit_test(lengths),
+		cmocka_unit_test(ccid_94_95_lengths),
 		cmocka_unit_test(only_two_conventions),
-		cmocka_unit_test(truncated_is_malformed),
-		cmocka_unit_test(chain_of_levels_ends),
-		cmocka_unit_test(wrong_tck_is_only_noted),
-		cmocka_unit_test(tck_is_left_out_for_t0_alone),
+		cmocka_unit_test(ccid_96_truncated_is_malformed),
+		cmocka_unit_test(ccid_97_chain_of_levels_ends),
+		cmocka_unit_test(ccid_98_wrong_tck_is_only_noted),
+		cmocka_unit_test(ccid_99_tck_is_left_out_for_t0_alone),
 		cmocka_unit_test(surplus_is_tolerated),
 		cmocka_unit_test(protocols_that_may_be_chosen),
 		cmocka_unit_test(speeds),
-		cmocka_unit_test(timeouts),
+		cmocka_unit_test(ccid_120_121_timeouts),
 		cmocka_unit_test(guard_time_255),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,7 +7,6 @@
 #include <cmocka.h>
 
 #include "ifdhandler/ccid/ccid_desc.h"
-#include "ifdhandler/ccid/quirk.h"
 #include "tests/unit/descriptors.h"
 
 static enum ccid_desc_result parse(const struct descriptors *d, struct ccid_desc *desc) {
@@ -26,8 +25,8 @@ static struct ccid_interface only(const struct descriptors *d) {
 	return desc.interfaces[0];
 }
 
-/* CCID-1, with the class descriptor of 08E6:3437. */
-static void decodes_all_fields(void **state) {
+/* With the class descriptor of 08E6:3437. */
+static void ccid_1_all_fields(void **state) {
 	(void)state;
 	static const uint8_t class[54] = { 0x36, 0x21, 0x00, 0x01, 0x00, 0x07, 0x03, 0x00, 0x00,
 		0x00, 0xA0, 0x0F, 0x00, 0x00, 0xA0, 0x0F, 0x00, 0x00, 0x00, 0x00, 0x2A, 0x00, 0x00,
@@ -75,8 +74,8 @@ static void usual_class(uint8_t class[54]) {
 	desc_class(class, CCID_FEATURE_TPDU, 271);
 }
 
-/* CCID-2: 0B97:7762. */
-static void class_behind_last_endpoint(void **state) {
+/* 0B97:7762. */
+static void ccid_2_class_behind_last_endpoint(void **state) {
 	(void)state;
 	uint8_t class[54];
 	usual_class(class);
@@ -89,8 +88,8 @@ static void class_behind_last_endpoint(void **state) {
 	assert_int_equal(only(&d).message_length, 271);
 }
 
-/* CCID-3, CCID-4, CCID-5: foreign items before, behind and between. */
-static void foreign_items_are_skipped(void **state) {
+/* Foreign items before, behind and between. */
+static void ccid_3_4_5_foreign_items_are_skipped(void **state) {
 	(void)state;
 	static const uint8_t nine[9] = { 9, 0x24, 1, 2, 3, 4, 5, 6, 7 };
 	static const uint8_t association[8] = { 8, 0x0b, 1, 2, 3, 0, 0, 0 };
@@ -113,8 +112,8 @@ static void foreign_items_are_skipped(void **state) {
 	assert_int_equal(only(&d).bulk_in.packet_size, 512);
 }
 
-/* CCID-6: only where the device is known to be like that. CCID-7. */
-static void vendor_class_only_if_known(void **state) {
+/* Only where the device is known to be like that. */
+static void ccid_6_7_vendor_class_only_if_known(void **state) {
 	(void)state;
 	uint8_t class[54];
 	usual_class(class);
@@ -135,8 +134,7 @@ static void vendor_class_only_if_known(void **state) {
 		CCID_DESC_NO_INTERFACE);
 }
 
-/* CCID-8. */
-static void short_class_is_refused(void **state) {
+static void ccid_8_short_class_is_refused(void **state) {
 	(void)state;
 	uint8_t class[54];
 	usual_class(class);
@@ -153,8 +151,8 @@ static void short_class_is_refused(void **state) {
 	assert_int_equal(desc.vendor, 1);
 }
 
-/* CCID-9: the item ends beyond the bytes that are there. */
-static void class_beyond_the_end(void **state) {
+/* The item ends beyond the bytes that are there. */
+static void ccid_9_class_beyond_the_end(void **state) {
 	(void)state;
 	uint8_t class[54];
 	usual_class(class);
@@ -168,8 +166,7 @@ static void class_beyond_the_end(void **state) {
 	assert_int_equal(parse(&d, &desc), CCID_DESC_NO_CLASS);
 }
 
-/* CCID-10. */
-static void item_of_length_zero_ends_the_walk(void **state) {
+static void ccid_10_item_of_length_zero_ends_the_walk(void **state) {
 	(void)state;
 	static const uint8_t zero[4] = { 0, 0, 0, 0 };
 	uint8_t class[54];
@@ -185,8 +182,7 @@ static void item_of_length_zero_ends_the_walk(void **state) {
 	assert_int_equal(only(&d).number, 0);
 }
 
-/* CCID-11. */
-static void long_class_counts_with_54(void **state) {
+static void ccid_11_long_class_counts_with_54(void **state) {
 	(void)state;
 	uint8_t class[64] = { 0 };
 	usual_class(class);
@@ -214,8 +210,7 @@ static enum ccid_desc_result with_endpoints(
 	return parse(&d, desc);
 }
 
-/* CCID-12 to CCID-17. */
-static void endpoints(void **state) {
+static void ccid_12_14_15_16_17_endpoints(void **state) {
 	(void)state;
 	static const uint8_t no_in[][2] = { { 0x01, 2 }, { 0x83, 3 } };
 	static const uint8_t no_out[][2] = { { 0x81, 2 }, { 0x82, 2 } };
@@ -236,7 +231,8 @@ static void endpoints(void **state) {
 	assert_int_equal(with_endpoints(interrupt_out, 3, 0, &d), CCID_DESC_OK);
 	assert_int_equal(d.interfaces[0].interrupt_in.address, 0);
 	assert_int_equal(with_endpoints(usage_bits, 3, 1, &d), CCID_DESC_OK);
-	assert_int_equal(with_endpoints(NULL, 0, 2, &d), CCID_DESC_ICCD);
+	assert_int_equal(d.interfaces[0].transport, CCID_BULK);
+	assert_int_equal(with_endpoints(NULL, 0, 3, &d), CCID_DESC_NO_ENDPOINTS);
 	assert_int_equal(with_endpoints(NULL, 0, 0, &d), CCID_DESC_NO_ENDPOINTS);
 }
 
@@ -250,8 +246,7 @@ static struct ccid_interface with_byte(size_t at, uint8_t value, size_t at2, uin
 	return only(&d);
 }
 
-/* CCID-18. */
-static void slots_and_busy_slots(void **state) {
+static void ccid_18_slots_and_busy_slots(void **state) {
 	(void)state;
 	assert_int_equal(with_byte(4, 7, 53, 8).n_slots, 8);
 	assert_int_equal(with_byte(4, 7, 53, 8).n_busy, 8);
@@ -271,8 +266,7 @@ static uint16_t ifsd(uint32_t value) {
 	return only(&d).max_ifsd;
 }
 
-/* CCID-19. */
-static void ifsd_is_clamped(void **state) {
+static void ccid_19_ifsd_is_clamped(void **state) {
 	(void)state;
 	assert_int_equal(ifsd(0), 32);
 	assert_int_equal(ifsd(49), 49);
@@ -281,8 +275,7 @@ static void ifsd_is_clamped(void **state) {
 	assert_int_equal(ifsd(0xffffffff), 254);
 }
 
-/* CCID-20. */
-static void message_lengths(void **state) {
+static void ccid_20_message_lengths(void **state) {
 	(void)state;
 	uint8_t class[54];
 	struct descriptors d;
@@ -298,8 +291,8 @@ static void message_lengths(void **state) {
 	assert_int_equal(only(&d).message_length, 0xffffffff);
 }
 
-/* CCID-21, CCID-22, and protocols that are announced in the wrong place. */
-static void senseless_numbers_are_replaced(void **state) {
+/* Also protocols that are announced in the wrong place. */
+static void ccid_21_22_senseless_numbers_are_replaced(void **state) {
 	(void)state;
 	assert_int_equal(with_byte(5, 0, 5, 0).voltages, 1);
 	assert_int_equal(with_byte(5, 0xf8, 5, 0xf8).voltages, 1);
@@ -318,8 +311,8 @@ static void levels(void **state) {
 	assert_int_equal(with_byte(42, 0x07, 42, 7).level, CCID_LEVEL_EXTENDED);
 }
 
-/* CCID-23: listed as 2, 1; an alternate setting and a repeated number do not count. */
-static void several_interfaces_in_their_order(void **state) {
+/* Listed as 2, 1; an alternate setting and a repeated number do not count. */
+static void ccid_23_several_interfaces_in_their_order(void **state) {
 	(void)state;
 	uint8_t class[54];
 	usual_class(class);
@@ -434,97 +427,128 @@ static void any_bytes(void **state) {
 	assert_int_equal(ccid_desc_parse(NULL, 0, 1, 0, &desc), CCID_DESC_TRUNCATED);
 }
 
+/* Tokens as they are in the field: class, endpoints, and what of their class descriptor differs. */
+static const struct token {
+	const char *what;
+	uint8_t class, protocol, interrupt;
+	uint8_t protocols, message_low, level_byte;
+	enum ccid_transport transport;
+	enum ccid_level level, exchange_level;
+	uint32_t exchange_length;
+} tokens[] = {
+	{ "0A89:0060", 0x0b, 2, 0, 2, 5, 2, CCID_ICCD_B, CCID_LEVEL_SHORT, CCID_LEVEL_EXTENDED,
+		261 },
+	{ "1059:000C", 0x0b, 2, 1, 2, 0x18, 2, CCID_ICCD_B, CCID_LEVEL_SHORT, CCID_LEVEL_EXTENDED,
+		280 },
+	{ "1A74:6354", 0xff, 2, 0, 2, 5, 2, CCID_ICCD_B, CCID_LEVEL_SHORT, CCID_LEVEL_EXTENDED,
+		261 },
+	{ "04CC:5072", 0x0b, 2, 1, 1, 5, 0, CCID_ICCD_B, CCID_LEVEL_CHARACTER, CCID_LEVEL_CHARACTER,
+		261 },
+	{ "23A0:0002", 0x0b, 1, 0, 1, 0x0f, 0, CCID_ICCD_A, CCID_LEVEL_CHARACTER, CCID_LEVEL_TPDU,
+		271 },
+	{ "0973:0003", 0xff, 1, 0, 1, 0, 0, CCID_ICCD_A, CCID_LEVEL_CHARACTER, CCID_LEVEL_TPDU,
+		270 },
+};
+
+static enum ccid_desc_result parse_token(
+	const struct token *t, unsigned flags, struct ccid_desc *desc) {
+	uint8_t class[54];
+	desc_class(class, UINT32_C(0x840) | (uint32_t)t->level_byte << 16, 256u + t->message_low);
+	class[6] = t->protocols;
+	struct descriptors d;
+	desc_device(&d, 1, 2);
+	desc_configuration(&d, 1, 1);
+	desc_interface(&d, 0, 0, t->class, t->protocol);
+	desc_add(&d, class, 54);
+	if (t->interrupt)
+		desc_endpoint(&d, 0x81, 3, 8);
+	return ccid_desc_parse(d.bytes, d.len, 1, flags, desc);
+}
+
+static void ccid_149_tokens(void **state) {
+	(void)state;
+	for (unsigned i = 0; i < sizeof(tokens) / sizeof(tokens[0]); i++) {
+		const struct token *t = &tokens[i];
+		struct ccid_desc d;
+		print_message("%s\n", t->what);
+		assert_int_equal(parse_token(t, CCID_DESC_VENDOR_CLASS, &d), CCID_DESC_OK);
+		const struct ccid_interface *it = &d.interfaces[0];
+		assert_int_equal(it->transport, t->transport);
+		assert_int_equal(it->level, t->level);
+		assert_int_equal(it->features & 0xffff, 0x840);
+		assert_int_equal(it->interrupt_in.address, t->interrupt ? 0x81 : 0);
+		assert_int_equal(ccid_desc_exchange_level(it), t->exchange_level);
+		assert_int_equal(ccid_desc_exchange_length(it), t->exchange_length);
+		/* Whole APDUs look the same for both protocols. */
+		assert_int_equal(it->protocols, t->level == CCID_LEVEL_SHORT ? 3 : 1);
+		if (t->class == 0xff)
+			assert_int_equal(parse_token(t, 0, &d), CCID_DESC_NO_INTERFACE);
+	}
+}
+
+/* A token has one slot, and nothing to be asked for, whatever its descriptor says. */
+static void ccid_149_tokens_that_promise_more(void **state) {
+	(void)state;
+	uint8_t class[54];
+	struct descriptors d;
+	desc_class(class, 0x4047f, 0xffffffff);
+	class[4] = 7;
+	class[5] = 7;
+	class[18] = 9;
+	class[27] = 40;
+	class[52] = 3;
+	class[53] = 8;
+	for (uint8_t protocol = 1; protocol <= 2; protocol++) {
+		desc_device(&d, 1, 2);
+		desc_configuration(&d, 1, 1);
+		desc_interface(&d, 3, 0, 0x0b, protocol);
+		desc_add(&d, class, 54);
+		desc_endpoint(&d, 0x01, 2, 64); /* half of a pair is none */
+		struct ccid_interface it = only(&d);
+		assert_int_equal(it.number, 3);
+		assert_int_equal(it.bulk_out.address, 0);
+		assert_int_equal(it.n_slots, 1);
+		assert_int_equal(it.n_busy, 1);
+		assert_int_equal(it.voltages, 1);
+		assert_int_equal(it.n_rates, 0);
+		assert_int_equal(it.n_clocks, 0);
+		assert_int_equal(it.pin_support, 0);
+		assert_int_equal(it.features & 0x840, 0x840);
+		if (it.transport == CCID_ICCD_B)
+			assert_int_equal(ccid_desc_exchange_length(&it), 4106);
+	}
+}
+
 static void every_result_has_a_text(void **state) {
 	(void)state;
 	for (int r = CCID_DESC_OK; r <= CCID_DESC_MESSAGE_LENGTH; r++)
 		assert_string_not_equal(ccid_desc_text((enum ccid_desc_result)r), "unknown defect");
 }
 
-static void quirk_words(void **state) {
-	(void)state;
-	struct quirks q;
-	quirk_parse(NULL, &q);
-	assert_int_equal(q.flags, 0);
-	assert_string_equal(q.unknown, "");
-	quirk_parse(" no-pps  level=short ifsd=48 max-rate=9600 bogus slots=1 hide-interface=2 "
-		    "hide-interface=0 extra-timeout=300000 ifsd=255 ifsd=x level=",
-		&q);
-	assert_true(quirk_has(&q, QUIRK_NO_PPS));
-	assert_false(quirk_has(&q, QUIRK_POLL));
-	assert_int_equal(q.level, 1 + CCID_LEVEL_SHORT);
-	assert_int_equal(q.ifsd, 48);
-	assert_int_equal(q.max_rate, 9600);
-	assert_int_equal(q.slots, 1);
-	assert_int_equal(q.extra_timeout_ms, 300000);
-	assert_int_equal(q.hidden_interfaces, 5);
-	assert_string_equal(q.unknown, "bogus");
-	char text[256];
-	size_t len = quirk_describe(&q, text, sizeof(text));
-	assert_string_equal(text,
-		"no-pps level=short ifsd=48 max-rate=9600 extra-timeout=300000 "
-		"slots=1 hide-interface=0 hide-interface=2");
-	assert_int_equal(len, strlen(text));
-	assert_int_equal(quirk_describe(&q, text, 8), 7);
-	struct quirks again;
-	(void)quirk_describe(&q, text, sizeof(text));
-	quirk_parse(text, &again);
-	assert_int_equal(again.hidden_interfaces, q.hidden_interfaces);
-	assert_int_equal(again.flags, q.flags);
-}
-
-static void quirks_correct_the_descriptor(void **state) {
-	(void)state;
-	uint8_t class[54];
-	desc_class(class, CCID_FEATURE_SHORT_APDU | CCID_FEATURE_AUTO_PPS, 271);
-	class[4] = 1;
-	class[52] = 3;
-	class[53] = 2;
-	struct descriptors d;
-	desc_reader(&d, class, 1);
-	struct ccid_desc desc;
-	assert_int_equal(parse(&d, &desc), CCID_DESC_OK);
-	struct quirks q;
-	quirk_parse("no-pinpad level=extended slots=1 ifsd=48 max-rate=9600", &q);
-	quirk_apply(&q, &desc);
-	const struct ccid_interface *i = &desc.interfaces[0];
-	assert_int_equal(i->pin_support, 0);
-	assert_int_equal(i->level, CCID_LEVEL_EXTENDED);
-	assert_int_equal(i->features, CCID_FEATURE_EXTENDED_APDU | CCID_FEATURE_AUTO_PPS);
-	assert_int_equal(i->n_slots, 1);
-	assert_int_equal(i->n_busy, 1);
-	assert_int_equal(i->max_ifsd, 48);
-	assert_int_equal(i->max_rate, 9600);
-	assert_int_equal(desc.n_slots, 1);
-	quirk_parse("hide-interface=0", &q);
-	quirk_apply(&q, &desc);
-	assert_int_equal(desc.n_interfaces, 0);
-	assert_int_equal(desc.n_slots, 0);
-}
-
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(decodes_all_fields),
-		cmocka_unit_test(class_behind_last_endpoint),
-		cmocka_unit_test(foreign_items_are_skipped),
-		cmocka_unit_test(vendor_class_only_if_known),
-		cmocka_unit_test(short_class_is_refused),
-		cmocka_unit_test(class_beyond_the_end),
-		cmocka_unit_test(item_of_length_zero_ends_the_walk),
-		cmocka_unit_test(long_class_counts_with_54),
-		cmocka_unit_test(endpoints),
-		cmocka_unit_test(slots_and_busy_slots),
-		cmocka_unit_test(ifsd_is_clamped),
-		cmocka_unit_test(message_lengths),
-		cmocka_unit_test(senseless_numbers_are_replaced),
+		cmocka_unit_test(ccid_1_all_fields),
+		cmocka_unit_test(ccid_2_class_behind_last_endpoint),
+		cmocka_unit_test(ccid_3_4_5_foreign_items_are_skipped),
+		cmocka_unit_test(ccid_6_7_vendor_class_only_if_known),
+		cmocka_unit_test(ccid_8_short_class_is_refused),
+		cmocka_unit_test(ccid_9_class_beyond_the_end),
+		cmocka_unit_test(ccid_10_item_of_length_zero_ends_the_walk),
+		cmocka_unit_test(ccid_11_long_class_counts_with_54),
+		cmocka_unit_test(ccid_12_14_15_16_17_endpoints),
+		cmocka_unit_test(ccid_18_slots_and_busy_slots),
+		cmocka_unit_test(ccid_19_ifsd_is_clamped),
+		cmocka_unit_test(ccid_20_message_lengths),
+		cmocka_unit_test(ccid_21_22_senseless_numbers_are_replaced),
 		cmocka_unit_test(levels),
-		cmocka_unit_test(several_interfaces_in_their_order),
+		cmocka_unit_test(ccid_23_several_interfaces_in_their_order),
 		cmocka_unit_test(usable_interface_beside_a_broken_one),
 		cmocka_unit_test(more_slots_than_there_is_room_for),
 		cmocka_unit_test(the_active_configuration_counts),
 		cmocka_unit_test(any_bytes),
+		cmocka_unit_test(ccid_149_tokens),
+		cmocka_unit_test(ccid_149_tokens_that_promise_more),
 		cmocka_unit_test(every_result_has_a_text),
-		cmocka_unit_test(quirk_words),
-		cmocka_unit_test(quirks_correct_the_descriptor),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The CCID driver: exchanges, control codes, attributes, and the end of all. */
+/* The CCID driver: exchanges, and the end of all. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,8 +24,7 @@ static void one_transfer_each_way(void **state) {
 	bench_free(b);
 }
 
-/* CCID-74, CCID-75. */
-static void power_lost_in_an_exchange(void **state) {
+static void ccid_74_75_power_lost_in_an_exchange(void **state) {
 	(void)state;
 	struct bench *b = bench_powered(CCID_FEATURE_TPDU, NULL, 0);
 	assert_int_equal(bench_protocol(b, 0, PROTOCOL_T0), STATUS_OK);
@@ -42,6 +41,27 @@ static void power_lost_in_an_exchange(void **state) {
 	fake_run_for(b->event, 100);
 	assert_int_equal(b->present[0], 0);
 	bench_free(b);
+}
+
+/* Success with a bError, which means nothing beside data; success without SW1 SW2, which is none. */
+static void ccid_76_77_78_success_that_is_none(void **state) {
+	(void)state;
+	static const uint32_t features[] = { CCID_FEATURE_TPDU, CCID_FEATURE_SHORT_APDU,
+		CCID_FEATURE_EXTENDED_APDU };
+	for (size_t i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
+		struct bench *b = bench_powered(features[i], NULL, 0);
+		assert_int_equal(bench_protocol(b, 0, PROTOCOL_T0), STATUS_OK);
+		b->xfr_error = CCID_ERROR_MUTE;
+		assert_int_equal(bench_transmit(b, 0, PROTOCOL_T0), STATUS_OK);
+		assert_int_equal(b->result.len, 2);
+		for (b->xfr_lacks = 2; b->xfr_lacks > 0; b->xfr_lacks--) {
+			assert_int_not_equal(bench_transmit(b, 0, PROTOCOL_T0), STATUS_OK);
+			assert_int_equal(bench_power(b, 0, DRIVER_COLD), STATUS_OK);
+			assert_int_equal(bench_protocol(b, 0, PROTOCOL_T0), STATUS_OK);
+		}
+		assert_int_equal(bench_transmit(b, 0, PROTOCOL_T0), STATUS_OK);
+		bench_free(b);
+	}
 }
 
 /* A command's word that the card is gone is not believed for good: nothing would ever correct it. */
@@ -75,9 +95,9 @@ static void disturbed_exchange(void **state) {
 
 static const unsigned unplug_after[] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 30 };
 
-/* CCID-150: the plug is pulled in the middle of anything: each operation ends once, with the truth.
+/* The plug is pulled in the middle of anything: each operation ends once, with the truth.
  * */
-static void unplugged(void **state) {
+static void ccid_150_unplugged(void **state) {
 	(void)state;
 	for (size_t i = 0; i < sizeof(unplug_after) / sizeof(unplug_after[0]); i++)
 		for (unsigned op = 0; op < 4; op++) {
@@ -109,7 +129,7 @@ static void unplugged(void **state) {
 		}
 }
 
-static void unplugged_while_opening(void **state) {
+static void ccid_150_unplugged_while_opening(void **state) {
 	(void)state;
 	for (unsigned k = 0; k < 8; k++) {
 		struct bench *b = bench_new(CCID_FEATURE_TPDU, 271);
@@ -120,6 +140,152 @@ static void unplugged_while_opening(void **state) {
 		fake_usb_unplug(b->fake);
 		assert_true(fake_run(b->event, &b->gone, 4200));
 		assert_int_equal(b->ready, 0);
+		bench_free(b);
+	}
+}
+
+/* The system sleeps: all transfers end as if the plug had been pulled, but the device is there. It is opened
+ * again, and its cards count as reset. */
+static void ccid_150_suspended(void **state) {
+	(void)state;
+	for (unsigned op = 0; op < 4; op++) {
+		struct bench *b = bench_powered(CCID_FEATURE_TPDU, NULL, 0);
+		assert_int_equal(bench_protocol(b, 0, PROTOCOL_T0), STATUS_OK);
+		static const uint8_t apdu[] = { 0, 0xA4, 0, 0, 0 };
+		struct driver_bytes bytes = { apdu, sizeof(apdu) };
+		b->n_ignore = op > 0;
+		if (op == 1)
+			driver_ccid.transmit(b->driver, 0, PROTOCOL_T0, &bytes, bench_done, b);
+		else if (op == 2)
+			driver_ccid.power_on(b->driver, 0, DRIVER_COLD, bench_done, b);
+		else if (op == 3)
+			bench_ring(b, BYTES(0x50, 0x03));
+		fake_run_for(b->event, 20);
+		b->ready = 0;
+		b->n_ignore = 0;
+		b->cards[0].icc = INACTIVE;
+		uint64_t start = ccid_now();
+		fake_usb_suspend(b->fake);
+		assert_true(fake_run(b->event, &b->ready, 2000));
+		assert_true(ccid_now() - start < 1000000);
+		assert_int_equal(b->done, op == 1 || op == 2);
+		if (b->done)
+			assert_int_not_equal(b->result.status, STATUS_READER_GONE);
+		assert_int_equal(b->gone, 0);
+		assert_int_equal(b->troubles, 1);
+		assert_int_equal(b->fake->n_opens, 2);
+		assert_int_equal(b->fake->n_claims, 2);
+		assert_int_equal(b->fake->n_resets + b->fake->n_sets, 0);
+		b->done = 0;
+		assert_int_equal(b->present[0], 1);
+		assert_int_equal(bench_transmit(b, 0, PROTOCOL_T0), STATUS_CARD_UNRESPONSIVE);
+		assert_int_equal(bench_power(b, 0, DRIVER_COLD), STATUS_OK);
+		/* Once more, and as often as anybody likes. */
+		b->ready = 0;
+		fake_usb_suspend(b->fake);
+		assert_true(fake_run(b->event, &b->ready, 2000));
+		assert_int_equal(b->troubles, 2);
+		bench_free(b);
+	}
+}
+
+/* While it slept somebody else has taken it. */
+static void ccid_150_claimed_after_suspend(void **state) {
+	(void)state;
+	struct bench *b = bench_powered(CCID_FEATURE_TPDU, NULL, 0);
+	b->fake->claim_error = -EBUSY;
+	fake_usb_suspend(b->fake);
+	fake_run_for(b->event, 500);
+	assert_int_equal(b->why, STATUS_READER_CLAIMED);
+	assert_int_equal(b->gone, 0);
+	b->ready = 0;
+	b->fake->claim_error = 0;
+	assert_true(fake_run(b->event, &b->ready, 5000));
+	assert_int_equal(bench_power(b, 0, DRIVER_COLD), STATUS_OK);
+	bench_free(b);
+}
+
+/* The handle dies first, and a moment later the device is there no more. */
+static void ccid_150_unplugged_late(void **state) {
+	(void)state;
+	struct bench *b = bench_powered(CCID_FEATURE_TPDU, NULL, 0);
+	b->n_ignore = 1;
+	driver_ccid.power_on(b->driver, 0, DRIVER_COLD, bench_done, b);
+	fake_run_for(b->event, 20);
+	fake_usb_suspend(b->fake);
+	while (!b->done)
+		(void)sd_event_run(b->event, 1000000);
+	fake_usb_unplug(b->fake);
+	assert_true(fake_run(b->event, &b->gone, 1000));
+	assert_int_equal(b->done, 1);
+	assert_int_equal(b->gone, 1);
+	bench_free(b);
+}
+
+/* A client that has gone: its exchange need not be waited for, a power-up is. */
+static void ccid_62_66_67_abandoned(void **state) {
+	(void)state;
+	static const uint8_t apdu[] = { 0, 0xA4, 0, 0, 0 };
+	struct driver_bytes bytes = { apdu, sizeof(apdu) };
+	for (int extended = 0; extended < 2; extended++) {
+		struct bench *b = bench_powered(CCID_FEATURE_TPDU, NULL, 0);
+		assert_int_equal(bench_protocol(b, 0, PROTOCOL_T1), STATUS_OK);
+		b->n_ignore = 1;
+		unsigned n = b->fake->n_sent;
+		driver_ccid.transmit(b->driver, 0, PROTOCOL_T1, &bytes, bench_done, b);
+		fake_run_for(b->event, 20);
+		uint8_t m[10] = { 0x80, 0, 0, 0, 0, 0, b->fake->sent[n][6], 0x80, 0xFF };
+		if (extended)
+			fake_usb_send(b->fake, 0x82, m, 10);
+		fake_run_for(b->event, 20);
+		assert_int_equal(b->done, 0);
+		uint64_t start = ccid_now();
+		driver_ccid.abandon(b->driver, 0);
+		driver_ccid.abandon(b->driver, 0);
+		assert_int_equal(bench_wait_done(b, 3000), STATUS_EXCHANGE_TIMEOUT);
+		if (extended)
+			assert_true(ccid_now() - start < 100000);
+		else
+			assert_in_range(ccid_now() - start, 1000000, 2200000);
+		/* Asked for its status first; the card is powered off and on. */
+		m[7] = 0;
+		fake_usb_send(b->fake, 0x82, m, 10);
+		assert_int_equal(b->swapped[0], 1);
+		assert_int_equal(bench_power(b, 0, DRIVER_COLD), STATUS_OK);
+		assert_int_equal(b->fake->sent[n + 1][0], CCID_GET_SLOT_STATUS);
+		assert_int_equal(b->fake->sent[n + 2][0], CCID_POWER_OFF);
+		assert_int_equal(bench_protocol(b, 0, PROTOCOL_T0), STATUS_OK);
+		assert_int_equal(bench_transmit(b, 0, PROTOCOL_T0), STATUS_OK);
+		driver_ccid.abandon(b->driver, 0); /* nothing under way */
+		b->n_ignore = 1;
+		driver_ccid.power_on(b->driver, 0, DRIVER_COLD, bench_done, b);
+		driver_ccid.abandon(b->driver, 0);
+		fake_run_for(b->event, 100);
+		assert_int_equal(b->done, 0);
+		bench_free(b);
+	}
+}
+
+/* bVoltageSupport 0: one attempt at 5 V. No clock, and one of 1 GHz: times are finite. */
+static void ccid_21_22_senseless_descriptor(void **state) {
+	(void)state;
+	static const uint32_t clocks[] = { 0, 1024000 };
+	for (size_t i = 0; i < 2; i++) {
+		struct bench *b = bench_new(CCID_FEATURE_TPDU, 271);
+		bench_set_voltages(b, 0);
+		for (unsigned k = 0; k < 4; k++)
+			b->descriptors.bytes[18 + 9 + 9 + 10 + k] = (uint8_t)(clocks[i] >> (8 * k));
+		bench_start_ready(b);
+		b->cards[0].mute = 1;
+		assert_int_equal(bench_power(b, 0, DRIVER_COLD), STATUS_CARD_MUTE);
+		assert_int_equal(bench_n_sent(b, CCID_POWER_ON), 1);
+		assert_int_equal(bench_last_sent(b, CCID_POWER_ON)[7], 1);
+		assert_int_equal(bench_power(b, 0, DRIVER_COLD), STATUS_OK);
+		assert_int_equal(bench_protocol(b, 0, PROTOCOL_T1), STATUS_OK);
+		const struct ccid_slot *slot = &b->driver->slots[0];
+		assert_in_range(ccid_card_timeout(slot, PROTOCOL_T0), 1, CCID_MAX_TOTAL_USEC);
+		assert_in_range(ccid_card_timeout(slot, PROTOCOL_T1), 1, CCID_MAX_TOTAL_USEC);
+		assert_int_equal(bench_transmit(b, 0, PROTOCOL_T1) == STATUS_STARTING, 0);
 		bench_free(b);
 	}
 }
@@ -155,107 +321,22 @@ static void lost_and_found(void **state) {
 	bench_free(b);
 }
 
-/* ---- control codes and attributes ---- */
-
-/* CCID-144, CCID-148. */
-static void control_codes(void **state) {
-	(void)state;
-	static const uint8_t features[] = { 0x12, 4, 0x42, 0x33, 0x00, 0x12 };
-	struct bench *b = bench_powered(CCID_FEATURE_EXTENDED_APDU, NULL, 0);
-	b->descriptors.bytes[18 + 9 + 9 + 52] = 3;
-	assert_int_equal(bench_control(b, 0x42000D48, NULL, 0), STATUS_OK);
-	assert_int_equal(b->result.len, sizeof(features));
-	assert_memory_equal(b->data, features, sizeof(features));
-	assert_int_equal(bench_control(b, 0x00313520, NULL, 0), STATUS_OK);
-	assert_memory_equal(b->data, features, sizeof(features));
-	static const uint32_t refused[] = { 0x42330006, 0x42330007, 0x42330008, 0x4233000A,
-		0x42330020, 0x42000001, 0, 0xFFFFFFFF };
-	unsigned n = b->fake->n_sent;
-	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
-		assert_int_equal(bench_control(b, refused[i], BYTES(1, 2, 3)), STATUS_UNSUPPORTED);
-	assert_int_equal(b->fake->n_sent, n);
-	assert_int_equal(bench_control(b, 0x42330012, NULL, 0), STATUS_OK);
-	static const uint8_t tlv[] = { 1, 2, 0, 0, 3, 1, 0, 9, 1, 0, 0x0B, 2, 0xE6, 0x08, 0x0C, 2,
-		0x37, 0x34, 0x0A, 4, 0, 0, 1, 0 };
-	assert_int_equal(b->result.len, sizeof(tlv));
-	assert_memory_equal(b->data, tlv, sizeof(tlv));
-	bench_free(b);
-}
-
-static void escape_where_allowed(void **state) {
-	(void)state;
-	struct bench *b = bench_new(CCID_FEATURE_TPDU, 271);
-	b->config.quirks = "escape";
-	bench_start_ready(b);
-	assert_int_equal(bench_control(b, 0x42000001, BYTES(0x02)), STATUS_OK);
-	assert_int_equal(b->result.len, 2);
-	assert_int_equal(b->data[0], 0xE5);
-	static const uint8_t many[262];
-	assert_int_equal(bench_control(b, 0x42000001, many, sizeof(many)), STATUS_TOO_LONG);
-	assert_int_equal(bench_control(b, 0x42000D48, NULL, 0), STATUS_OK);
-	assert_int_equal(b->result.len, 12);
-	bench_free(b);
-}
-
-static uint32_t attribute(struct bench *b, uint32_t tag) {
-	uint8_t buf[DRIVER_MAX_ATTRIB];
-	size_t len = 0;
-	assert_int_equal(driver_ccid.get_attrib(b->driver, 0, tag, buf, &len), STATUS_OK);
-	uint32_t value = 0;
-	memcpy(&value, buf, len < 4 ? len : 4);
-	return value;
-}
-
-static void attributes(void **state) {
-	(void)state;
-	struct bench *b = bench_new(CCID_FEATURE_TPDU, 271);
-	b->config.manufacturer = "Maker";
-	bench_start_ready(b);
-	uint8_t buf[DRIVER_MAX_ATTRIB];
-	size_t len = 0;
-	assert_int_equal(driver_ccid.get_attrib(b->driver, 0, 0x00010100, buf, &len), STATUS_OK);
-	assert_int_equal(len, 6);
-	assert_string_equal((char *)buf, "Maker");
-	assert_int_equal(
-		driver_ccid.get_attrib(b->driver, 0, 0x00010103, buf, &len), STATUS_UNSUPPORTED);
-	assert_int_equal(
-		driver_ccid.get_attrib(b->driver, 0, 0xFFFFFFFF, buf, &len), STATUS_UNSUPPORTED);
-	assert_int_equal(
-		driver_ccid.get_attrib(b->driver, 0, 0x00080201, buf, &len), STATUS_UNSUPPORTED);
-	assert_int_equal(attribute(b, 0x00010102), 0x12340000);
-	assert_int_equal(attribute(b, 0x00020110), 0x0020010C);
-	assert_int_equal(attribute(b, 0x0007A007), 261);
-	assert_int_equal(attribute(b, 0x00030121), 4000);
-	assert_int_equal(bench_power(b, 0, DRIVER_COLD), STATUS_OK);
-	assert_int_equal(bench_protocol(b, 0, PROTOCOL_T1), STATUS_OK);
-	assert_int_equal(attribute(b, 0x00080201), 2);
-	assert_int_equal(attribute(b, 0x00080203), 372);
-	assert_int_equal(attribute(b, 0x00080208), 254);
-	char text[1024];
-	size_t n = driver_ccid.describe(b->driver, 0, text, sizeof(text));
-	assert_int_equal(n, strlen(text));
-	assert_non_null(strstr(text, "exchange-level=TPDU\n"));
-	assert_non_null(strstr(text, "protocol=T=1\n"));
-	for (size_t size = 1; size < n; size++) {
-		n = driver_ccid.describe(b->driver, 0, text, size);
-		assert_true(n < size && strlen(text) == n && (n == 0 || text[n - 1] == '\n'));
-	}
-	bench_free(b);
-}
-
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_transfer_each_way),
-		cmocka_unit_test(power_lost_in_an_exchange),
+		cmocka_unit_test(ccid_74_75_power_lost_in_an_exchange),
+		cmocka_unit_test(ccid_76_77_78_success_that_is_none),
 		cmocka_unit_test(absent_by_mistake),
 		cmocka_unit_test(disturbed_exchange),
-		cmocka_unit_test(unplugged),
-		cmocka_unit_test(unplugged_while_opening),
+		cmocka_unit_test(ccid_150_unplugged),
+		cmocka_unit_test(ccid_150_unplugged_while_opening),
+		cmocka_unit_test(ccid_150_suspended),
+		cmocka_unit_test(ccid_150_claimed_after_suspend),
+		cmocka_unit_test(ccid_150_unplugged_late),
+		cmocka_unit_test(ccid_62_66_67_abandoned),
+		cmocka_unit_test(ccid_21_22_senseless_descriptor),
 		cmocka_unit_test(freed_in_an_operation),
 		cmocka_unit_test(lost_and_found),
-		cmocka_unit_test(control_codes),
-		cmocka_unit_test(escape_where_allowed),
-		cmocka_unit_test(attributes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

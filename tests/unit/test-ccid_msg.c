@@ -69,8 +69,8 @@ static void decodes(void **state) {
 	assert_int_equal(r.outcome, CCID_FAILED);
 }
 
-/* CCID-58, CCID-90: reserved values. */
-static void reserved_status_bits(void **state) {
+/* Reserved values. */
+static void ccid_58_90_reserved_status_bits(void **state) {
 	(void)state;
 	struct ccid_reply r = decode(BYTES(0x81, 0, 0, 0, 0, 0, 5, 0xC3, 0, 0));
 	assert_int_equal(r.outcome, CCID_FAILED);
@@ -80,8 +80,7 @@ static void reserved_status_bits(void **state) {
 	assert_int_equal(r.icc, CCID_ICC_ACTIVE);
 }
 
-/* CCID-43 to CCID-46, CCID-52. */
-static void refuses(void **state) {
+static void ccid_43_44_45_46_52_refuses(void **state) {
 	(void)state;
 	struct ccid_reply r = { .seq = 77 };
 	assert_int_equal(ccid_msg_decode(BYTES(0x81, 0, 0, 0, 0, 0, 5, 0, 0), &r), -EBADMSG);
@@ -97,13 +96,12 @@ static void refuses(void **state) {
 	assert_int_equal(ccid_msg_decode(BYTES(0x85, 0, 0, 0, 0, 0, 5, 0, 0, 0), &r), -EBADMSG);
 	assert_int_equal(ccid_msg_decode(NULL, 0, &r), -EBADMSG);
 	assert_int_equal(r.seq, 77);
-	static uint8_t big[CCID_MSG_MAX + 1] = { 0x80, 0x37, 0, 1 };
+	static uint8_t big[CCID_MSG_MAX + 1] = { 0x80, 0x0D, 0, 1 };
 	assert_int_equal(ccid_msg_length(big, sizeof(big)), CCID_MSG_MAX + 1);
 	assert_int_equal(ccid_msg_decode(big, sizeof(big), &r), -EBADMSG);
 }
 
-/* CCID-53. */
-static void pairs(void **state) {
+static void ccid_53_pairs(void **state) {
 	(void)state;
 	static const struct {
 		enum ccid_command_type command;
@@ -135,8 +133,7 @@ static void pairs(void **state) {
 		}
 }
 
-/* CCID-81, CCID-82. */
-static void notifications(void **state) {
+static void ccid_81_82_notifications(void **state) {
 	(void)state;
 	static const uint8_t eight[] = { 0x50, 0x80, 0xC0 }; /* slots 3 and 7 */
 	for (unsigned slot = 0; slot < 8; slot++)
@@ -160,10 +157,10 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(encodes),
 		cmocka_unit_test(decodes),
-		cmocka_unit_test(reserved_status_bits),
-		cmocka_unit_test(refuses),
-		cmocka_unit_test(pairs),
-		cmocka_unit_test(notifications),
+		cmocka_unit_test(ccid_58_90_reserved_status_bits),
+		cmocka_unit_test(ccid_43_44_45_46_52_refuses),
+		cmocka_unit_test(ccid_53_pairs),
+		cmocka_unit_test(ccid_81_82_notifications),
 		cmocka_unit_test(every_error_has_a_text),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,11 +2,13 @@
 /* The CCID driver from a device node to a reader that answers. */
 #include <errno.h>
 
+#include <systemd/sd-event.h>
+
 #include "tests/unit/driver-bench.h"
 
 /* ---- open ---- */
 
-static void opens(void **state) {
+static void ccid_33_opens(void **state) {
 	(void)state;
 	struct bench *b = bench_new(CCID_FEATURE_TPDU, 271);
 	bench_start(b);
@@ -18,15 +20,14 @@ static void opens(void **state) {
 	assert_true(fake_run(b->event, &b->ready, 5000));
 	assert_int_equal(driver_ccid.n_slots(b->driver), 1);
 	assert_int_equal(b->present[0], 1);
-	/* CCID-33: nothing announced, nothing asked. Neither reset nor configured. */
+	/* Nothing announced, nothing asked. Neither reset nor configured. */
 	assert_int_equal(b->fake->n_controls, 0);
 	assert_int_equal(b->fake->n_resets + b->fake->n_configures + b->fake->n_sets, 0);
 	assert_int_equal(b->fake->n_sent, 1);
 	bench_free(b);
 }
 
-/* CCID-24. */
-static void configures_what_is_not(void **state) {
+static void ccid_24_configures_what_is_not(void **state) {
 	(void)state;
 	struct bench *b = bench_new(CCID_FEATURE_TPDU, 271);
 	b->fake->configuration = 0;
@@ -36,8 +37,8 @@ static void configures_what_is_not(void **state) {
 	bench_free(b);
 }
 
-/* CCID-25: busy, told once, tried again, no reset. */
-static void claimed_by_another(void **state) {
+/* Busy, told once, tried again, no reset. */
+static void ccid_25_claimed_by_another(void **state) {
 	(void)state;
 	struct bench *b = bench_new(CCID_FEATURE_TPDU, 271);
 	b->fake->claim_error = -EBUSY;
@@ -57,6 +58,14 @@ static void claimed_by_another(void **state) {
 static void refused_node(void **state) {
 	(void)state;
 	struct bench *b = bench_new(CCID_FEATURE_TPDU, 271);
+	/* Not configured any more: it may be again. */
+	b->fake->claim_error = -ENOENT;
+	bench_start(b);
+	assert_true(fake_run(b->event, &b->troubles, 4500));
+	assert_int_equal(b->why, STATUS_READER_MUTE);
+	assert_int_equal(b->gone, 0);
+	bench_free(b);
+	b = bench_new(CCID_FEATURE_TPDU, 271);
 	b->fake->open_error = -EACCES;
 	bench_start(b);
 	assert_true(fake_run(b->event, &b->troubles, 4500));
@@ -85,8 +94,8 @@ static void broken_descriptors(void **state) {
 	bench_free(b);
 }
 
-/* CCID-26: the first status is lost, the second one answered, halts cleared between them. */
-static void first_answer_is_lost(void **state) {
+/* The first status is lost, the second one answered, halts cleared between them. */
+static void ccid_26_first_answer_is_lost(void **state) {
 	(void)state;
 	struct bench *b = bench_new(CCID_FEATURE_TPDU, 271);
 	b->n_ignore = 1;
@@ -97,22 +106,28 @@ static void first_answer_is_lost(void **state) {
 	bench_free(b);
 }
 
-/* CCID-27: silent on all, then tried again. */
-static void silent_device(void **state) {
+/* Silent on all, then tried again. */
+static void ccid_27_silent_device(void **state) {
 	(void)state;
 	struct bench *b = bench_new(CCID_FEATURE_TPDU, 271);
 	b->n_ignore = 3;
 	bench_start(b);
+	uint64_t start = ccid_now();
 	assert_true(fake_run(b->event, &b->troubles, 10000));
+	assert_in_range(ccid_now() - start, 4900000, 6000000);
 	assert_int_equal(b->why, STATUS_READER_MUTE);
+	/* Others may have it until the next try. */
+	fake_run_for(b->event, 50);
+	assert_false(b->fake->is_open);
+	for (unsigned i = 0; i < FAKE_MAX_PENDING; i++)
+		assert_null(b->fake->pending[i]);
 	assert_true(fake_run(b->event, &b->ready, 6000));
 	assert_int_equal(b->fake->n_opens, 2);
 	assert_int_equal(b->fake->n_sets, 1);
 	bench_free(b);
 }
 
-/* CCID-28, CCID-30. */
-static void left_overs_of_an_earlier_owner(void **state) {
+static void ccid_28_30_left_overs_of_an_earlier_owner(void **state) {
 	(void)state;
 	struct bench *b = bench_new(CCID_FEATURE_TPDU, 271);
 	fake_usb_send(b->fake, 0x82, BYTES(0x80, 2, 0, 0, 0, 0, 0x77, 0, 0, 0, 0x90, 0));
@@ -122,8 +137,85 @@ static void left_overs_of_an_earlier_owner(void **state) {
 	bench_free(b);
 }
 
-/* CCID-31, CCID-32. */
-static void data_rates(void **state) {
+/* Too many of them: the ladder, and the next question is answered. */
+static void ccid_29_many_left_overs(void **state) {
+	(void)state;
+	static const unsigned counts[] = { 10, 11, 50 };
+	for (size_t k = 0; k < sizeof(counts) / sizeof(counts[0]); k++) {
+		struct bench *b = bench_new(CCID_FEATURE_TPDU, 271);
+		bench_start(b);
+		while (!b->driver->ccid)
+			(void)sd_event_run(b->event, 1000000);
+		/* Any number but those to come. */
+		uint8_t seq = (uint8_t)(b->driver->slots[0].status.seq - 100u);
+		for (unsigned i = 0; i < counts[k]; i++)
+			fake_usb_send(
+				b->fake, 0x82, BYTES(0x80, 2, 0, 0, 0, 0, seq, 0, 0, 0, 0x90, 0));
+		b->n_ignore = counts[k] > 10; /* the flood is seen first */
+		assert_true(fake_run(b->event, &b->ready, 5000));
+		assert_int_equal(b->present[0], 1);
+		assert_true(b->fake->n_sent < 12);
+		bench_free(b);
+	}
+}
+
+/* Slow firmware: 3 s are waited. */
+static void ccid_35_slow_first_status(void **state) {
+	(void)state;
+	struct bench *b = bench_new(CCID_FEATURE_TPDU, 271);
+	b->n_ignore = 1;
+	bench_start(b);
+	fake_run_for(b->event, 900);
+	assert_int_equal(b->fake->n_sent, 1);
+	fake_usb_send(b->fake, 0x82, BYTES(0x81, 0, 0, 0, 0, 0, b->fake->sent[0][6], 2, 0, 0));
+	assert_true(fake_run(b->event, &b->ready, 100));
+	assert_int_equal(b->present[0], 0);
+	assert_int_equal(b->fake->n_sent, 1);
+	assert_int_equal(b->fake->n_clears, 0);
+	assert_int_equal(b->troubles, 0);
+	bench_free(b);
+}
+
+/* Announced 106, sent 5. */
+static void ccid_32_short_table(void **state) {
+	(void)state;
+	static const uint8_t table[20] = { 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 5 };
+	struct bench *b = bench_new(CCID_FEATURE_TPDU, 271);
+	b->descriptors.bytes[18 + 9 + 9 + 27] = 106;
+	b->rates = table;
+	b->rates_len = sizeof(table);
+	bench_start_ready(b);
+	assert_int_equal(b->driver->rates[0].n, 5);
+	assert_int_equal(b->driver->rates[0].rates[4], 5);
+	bench_free(b);
+}
+
+/* Stronger means are for a device that was lost and has nothing else on it, and a reset of the port only
+ * for one of which it is said. */
+static void recovery_steps(void **state) {
+	(void)state;
+	static const struct {
+		const char *quirks;
+		int n_interfaces;
+		unsigned n_sets, n_resets;
+	} cases[] = { { NULL, 1, 1, 0 }, { "reset", 1, 1, 1 }, { "reset", 2, 0, 0 } };
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct bench *b = bench_new(CCID_FEATURE_TPDU, 271);
+		b->config.quirks = cases[i].quirks;
+		b->descriptors.bytes[18 + 4] = (uint8_t)cases[i].n_interfaces; /* bNumInterfaces */
+		bench_start_ready(b);
+		assert_int_equal(b->fake->n_sets + b->fake->n_resets, 0);
+		b->ready = 0;
+		ccid_lost(b->driver, -ETIMEDOUT);
+		b->driver->n_failed = 3;
+		assert_true(fake_run(b->event, &b->ready, 3000));
+		assert_int_equal(b->fake->n_sets, cases[i].n_sets);
+		assert_int_equal(b->fake->n_resets, cases[i].n_resets);
+		bench_free(b);
+	}
+}
+
+static void ccid_31_32_data_rates(void **state) {
 	(void)state;
 	static const struct {
 		int len;
@@ -155,15 +247,19 @@ static void data_rates(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(opens),
-		cmocka_unit_test(configures_what_is_not),
-		cmocka_unit_test(claimed_by_another),
+		cmocka_unit_test(ccid_33_opens),
+		cmocka_unit_test(ccid_24_configures_what_is_not),
+		cmocka_unit_test(ccid_25_claimed_by_another),
 		cmocka_unit_test(refused_node),
 		cmocka_unit_test(broken_descriptors),
-		cmocka_unit_test(first_answer_is_lost),
-		cmocka_unit_test(silent_device),
-		cmocka_unit_test(left_overs_of_an_earlier_owner),
-		cmocka_unit_test(data_rates),
+		cmocka_unit_test(ccid_26_first_answer_is_lost),
+		cmocka_unit_test(ccid_27_silent_device),
+		cmocka_unit_test(ccid_28_30_left_overs_of_an_earlier_owner),
+		cmocka_unit_test(ccid_31_32_data_rates),
+		cmocka_unit_test(ccid_29_many_left_overs),
+		cmocka_unit_test(ccid_35_slow_first_status),
+		cmocka_unit_test(ccid_32_short_table),
+		cmocka_unit_test(recovery_steps),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 
 #include <systemd/sd-event.h>
 
+#include "ifdhandler/ccid/ccid_pipe.h"
 #include "tests/unit/engine-bench.h"
 
 static void one_out_one_in(void **state) {
@@ -21,8 +22,8 @@ static void one_out_one_in(void **state) {
 	assert_int_equal(b->fake->n_in, 11);
 }
 
-/* CCID-36: sizes around multiples of the packet size go out as they are. */
-static void out_is_exactly_the_message(void **state) {
+/* Sizes around multiples of the packet size go out as they are. */
+static void ccid_36_out_is_exactly_the_message(void **state) {
 	struct engine_bench *b = *state;
 	static uint8_t data[300];
 	for (size_t len = 53; len <= 55; len++)
@@ -31,46 +32,61 @@ static void out_is_exactly_the_message(void **state) {
 	assert_int_equal(b->fake->n_sent, 4);
 	assert_int_equal(b->fake->sent_len[1], 64);
 	assert_int_equal(b->fake->sent_len[3], 128);
+	assert_int_equal(b->fake->n_out, 4); /* and no empty packet */
 }
 
-/* CCID-37, CCID-40, CCID-41: empty transfers before, behind and inside of a message. */
-static void empty_packets(void **state) {
+/* Room is made for what comes, not for what is announced. */
+static void ccid_20_longest_message_length(void **state) {
+	(void)state;
+	struct ccid_in in;
+	assert_int_equal(ccid_in_init(&in, FAKE_PACKET, 0xFFFFFFFF), 0);
+	assert_in_range(in.size, 1, USB_MAX_BULK);
+	ccid_in_done(&in);
+}
+
+/* Empty transfers before, behind and inside of a message. */
+static void ccid_37_40_41_empty_packets(void **state) {
 	struct engine_bench *b = *state;
 	static uint8_t data[54];
 	fake_usb_packet(b->fake, IN, NULL, 0);
 	fake_usb_packet(b->fake, IN, NULL, 0);
 	engine_ends_with(b, engine_ask(b, 0, 0, data, sizeof(data)), 0, 1000);
 	engine_check_alive(b);
-	b->n_ignore = 1;
-	struct asked *a = engine_ask(b, 0, 0, data, 54);
-	uint8_t m[84] = { 0x80, 74, 0, 0, 0, 0, a->command.seq };
-	fake_usb_packet(b->fake, IN, m, 64);
-	fake_usb_packet(b->fake, IN, NULL, 0);
-	fake_usb_packet(b->fake, IN, m + 64, 20);
-	engine_ends_with(b, a, 0, 1000);
-	assert_int_equal(a->reply.len, 74);
+	/* In one transfer, and asked for packet by packet. */
+	for (unsigned i = 0; i < 2; i++) {
+		b->n_ignore = 1;
+		struct asked *a = engine_ask(b, 0, 0, data, 54);
+		uint8_t m[84] = { 0x80, 74, 0, 0, 0, 0, a->command.seq };
+		fake_usb_packet(b->fake, IN, m, 64);
+		fake_usb_packet(b->fake, IN, NULL, 0);
+		fake_usb_packet(b->fake, IN, m + 64, 20);
+		engine_ends_with(b, a, 0, 1000);
+		assert_int_equal(a->reply.len, 74);
+		b->ccid->pipes[0].assembler.unterminated = 1;
+	}
 }
 
-/* CCID-38: without an empty packet behind it, the first such answer takes a moment; from then on such
+/* Without an empty packet behind it, the first such answer takes a moment; from then on such
  * a device is asked packet by packet, and no answer waits. */
-static void unterminated_answers(void **state) {
+static void ccid_38_unterminated_answers(void **state) {
 	struct engine_bench *b = *state;
 	static uint8_t data[3];
 	for (unsigned i = 0; i < 3; i++) {
 		b->n_ignore = 1;
 		struct asked *a = engine_ask(b, 0, 0, data, sizeof(data));
+		a->command.deadline += 10 * UINT64_C(1000000);
 		assert_true(i == 0 || b->fake->last_in_len == FAKE_PACKET);
 		uint8_t m[128] = { 0x80, 118, 0, 0, 0, 0, a->command.seq };
 		fake_usb_packet(b->fake, IN, m, 64);
 		fake_usb_packet(b->fake, IN, m + 64, 64);
-		engine_ends_with(b, a, 0, 1000);
+		engine_ends_with(b, a, 0, i == 0 ? 2000 : 100);
 		assert_int_equal(a->reply.len, 118);
 	}
 	engine_check_alive(b);
 }
 
-/* CCID-39, CCID-42: an answer in pieces, the first of them short. */
-static void answer_in_pieces(void **state) {
+/* An answer in pieces, the first of them short. */
+static void ccid_39_42_answer_in_pieces(void **state) {
 	struct engine_bench *b = *state;
 	static uint8_t data[3];
 	b->n_ignore = 1;
@@ -83,10 +99,27 @@ static void answer_in_pieces(void **state) {
 	engine_ends_with(b, a, 0, 1000);
 	assert_int_equal(a->reply.len, 54);
 	engine_check_alive(b);
+	/* Two packets with a pause. */
+	b->n_ignore = 1;
+	a = engine_ask(b, 0, 0, data, sizeof(data));
+	uint8_t two[128] = { 0x80, 118, 0, 0, 0, 0, a->command.seq };
+	fake_usb_packet(b->fake, IN, two, 64);
+	fake_run_for(b->event, 200);
+	assert_int_equal(a->done, 0);
+	fake_usb_send(b->fake, IN, two + 64, 64);
+	engine_ends_with(b, a, 0, 1000);
+	assert_int_equal(a->reply.len, 118);
+	/* The rest never comes. */
+	b->n_ignore = 1;
+	a = engine_ask(b, 0, 0, data, sizeof(data));
+	m[6] = a->command.seq;
+	fake_usb_packet(b->fake, IN, m, 5);
+	engine_ends_with(b, a, -ETIMEDOUT, 1000);
+	engine_check_alive(b);
 }
 
-/* CCID-43, CCID-44: less than a message, and less than it announces. */
-static void answer_that_never_ends(void **state) {
+/* Less than a message, and less than it announces. */
+static void ccid_43_44_answer_that_never_ends(void **state) {
 	struct engine_bench *b = *state;
 	static uint8_t data[3];
 	static const uint8_t nine[9] = { 0x80, 0, 0, 0, 0, 0, 0xAA };
@@ -101,20 +134,24 @@ static void answer_that_never_ends(void **state) {
 	engine_check_alive(b);
 }
 
-/* CCID-45, CCID-46. */
-static void lengths_beyond_all(void **state) {
+static void ccid_45_46_lengths_beyond_all(void **state) {
 	struct engine_bench *b = *state;
 	static uint8_t data[3];
-	static const uint8_t high[][4] = { { 0xFF, 0xFF, 0xFF, 0xFF }, { 0xF6, 0xFF, 0xFF, 0xFF },
-		{ 0xF6, 0xFF, 0xFF, 0x7F }, { 0x37, 0x00, 0x01, 0x00 } };
-	for (unsigned i = 0; i < 4; i++) {
-		uint8_t m[20] = { 0x80, high[i][0], high[i][1], high[i][2], high[i][3], 0, 0xAA };
+	uint32_t lengths[13] = { 0x7FFFFFF6, 0x7FFFFFFF, 0x00010037 };
+	for (unsigned i = 0; i < 10; i++)
+		lengths[3 + i] = 0xFFFFFFF6 + i;
+	for (unsigned i = 0; i < 13; i++) {
+		uint32_t n = lengths[i];
+		uint8_t m[20] = { 0x80, (uint8_t)n, (uint8_t)(n >> 8), (uint8_t)(n >> 16),
+			(uint8_t)(n >> 24), 0, 0xAA };
 		b->answer = m;
 		b->answer_len = sizeof(m);
-		engine_ends_with(b, engine_ask(b, 0, 0, data, 3), -EBADMSG, 1000);
+		/* At once, not at the deadline. */
+		engine_ends_with(b, engine_ask(b, 0, 0, data, 3), -EBADMSG, SHORT_USEC / 1000 / 2);
+		assert_in_range(b->ccid->pipes[0].assembler.size, 1, CCID_MSG_MAX);
 		engine_check_alive(b);
 	}
-	assert_int_equal(b->fake->n_clears, 8);
+	assert_int_equal(b->fake->n_clears, 2 * 13);
 	assert_int_equal(b->lost, 0);
 }
 
@@ -122,7 +159,7 @@ static void long_answer(void **state) {
 	struct engine_bench *b = *state;
 	static uint8_t data[3];
 	uint8_t *m = calloc(1, CCID_MSG_MAX);
-	static const uint8_t header[10] = { 0x80, 0x36, 0x00, 0x01, 0, 0, 0xAA };
+	static const uint8_t header[10] = { 0x80, 0x0C, 0x00, 0x01, 0, 0, 0xAA };
 	memcpy(m, header, sizeof(header));
 	for (size_t i = 10; i < CCID_MSG_MAX; i++)
 		m[i] = (uint8_t)(i % 251);
@@ -136,8 +173,8 @@ static void long_answer(void **state) {
 	engine_check_alive(b);
 }
 
-/* CCID-47: padding; CCID-61: the same answer twice. */
-static void bytes_behind_the_answer(void **state) {
+/* Padding; the same answer twice. */
+static void ccid_47_61_bytes_behind_the_answer(void **state) {
 	struct engine_bench *b = *state;
 	static uint8_t data[3];
 	static const uint8_t padded[60] = { 0x80, 2, 0, 0, 0, 0, 0xAA, 0, 0, 0, 0x90, 0x00 };
@@ -156,23 +193,55 @@ static void bytes_behind_the_answer(void **state) {
 	engine_check_alive(b);
 }
 
-/* CCID-49: babble; three in a row mean a new open. */
-static void babble(void **state) {
+/* Babble; three in a row mean a new open. */
+static void ccid_49_babble(void **state) {
 	struct engine_bench *b = *state;
 	static uint8_t data[3];
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < 4; i++) {
 		b->n_ignore = 1;
 		struct asked *a = engine_ask(b, 0, 0, data, 3);
 		fake_usb_error(b->fake, IN, -EOVERFLOW);
 		engine_ends_with(b, a, -EOVERFLOW, 1000);
 		engine_check_alive(b);
 	}
-	assert_int_equal(b->fake->n_clears, 4);
+	assert_int_equal(b->fake->n_clears, 8);
+	assert_int_equal(b->lost, 0);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(b->lost, 0);
+		b->n_ignore = 1;
+		struct asked *a = engine_ask(b, 0, 0, data, 3);
+		fake_usb_error(b->fake, IN, -EOVERFLOW);
+		engine_ends_with(b, a, -EOVERFLOW, 1000);
+	}
+	assert_int_equal(b->lost, 1);
+}
+
+/* The claim was lost to another program: transfers are refused, and a new open will tell. */
+static void ccid_150_claim_lost(void **state) {
+	struct engine_bench *b = *state;
+	static uint8_t data[3];
+	b->fake->submit_error = -EIO;
+	struct asked *a = engine_ask(b, 0, 0, data, 3);
+	struct asked *queued = engine_ask(b, 1, 0, data, 3);
+	assert_true(fake_run(b->event, &b->lost, 3000));
+	assert_int_equal(a->error, -EIO);
+	assert_int_equal(queued->done, 1);
+	assert_int_equal(b->fake->n_clears, 2);
+}
+
+/* Refused once: the ladder's first steps are enough. */
+static void refused_once(void **state) {
+	struct engine_bench *b = *state;
+	static uint8_t data[3];
+	b->fake->submit_error = -EIO;
+	struct asked *a = engine_ask(b, 0, 0, data, 3);
+	b->fake->submit_error = 0;
+	engine_ends_with(b, a, -EIO, 3000);
+	engine_check_alive(b);
 	assert_int_equal(b->lost, 0);
 }
 
-/* CCID-50. */
-static void stalls(void **state) {
+static void ccid_50_stalls(void **state) {
 	struct engine_bench *b = *state;
 	static uint8_t data[3];
 	b->fake->out_error = -EPIPE;
@@ -187,14 +256,20 @@ static void stalls(void **state) {
 	assert_int_equal(b->fake->n_clears, 4);
 }
 
-/* CCID-51: half of the message is taken; nothing is sent before the device is in step again. */
-static void stuck_out(void **state) {
+/* Half of the message is taken; nothing is sent before the device is in step again. */
+static void ccid_51_stuck_out(void **state) {
 	struct engine_bench *b = *state;
 	static uint8_t data[3];
 	b->fake->out_hangs = 1;
 	struct asked *a = engine_ask(b, 0, 0, data, 3);
+	/* 5 s, however long the answer may take. */
+	a->command.deadline += 60 * UINT64_C(1000000);
+	struct ccid_pipe *pipe = &b->ccid->pipes[0];
+	assert_in_range(pipe->write_until - ccid_now(), 4900000, 5000000);
+	pipe->write_until -= 4700000;
 	fake_run_for(b->event, 200);
 	assert_int_equal(a->done, 0);
+	ccid_pump(b->ccid);
 	fake_run_for(b->event, 600);
 	assert_int_equal(a->done, 1);
 	assert_int_equal(a->error, -ETIMEDOUT);
@@ -268,17 +343,20 @@ int main(void) {
 #define CASE(name, setup) cmocka_unit_test_setup_teardown(name, setup, engine_teardown)
 	const struct CMUnitTest tests[] = {
 		CASE(one_out_one_in, engine_setup),
-		CASE(out_is_exactly_the_message, engine_setup),
-		CASE(empty_packets, engine_setup),
-		CASE(unterminated_answers, engine_setup),
-		CASE(answer_in_pieces, engine_setup),
-		CASE(answer_that_never_ends, engine_setup),
-		CASE(lengths_beyond_all, engine_setup),
+		CASE(ccid_20_longest_message_length, engine_setup),
+		CASE(ccid_36_out_is_exactly_the_message, engine_setup),
+		CASE(ccid_37_40_41_empty_packets, engine_setup),
+		CASE(ccid_38_unterminated_answers, engine_setup),
+		CASE(ccid_39_42_answer_in_pieces, engine_setup),
+		CASE(ccid_43_44_answer_that_never_ends, engine_setup),
+		CASE(ccid_45_46_lengths_beyond_all, engine_setup),
 		CASE(long_answer, engine_setup),
-		CASE(bytes_behind_the_answer, engine_setup),
-		CASE(babble, engine_setup),
-		CASE(stalls, engine_setup),
-		CASE(stuck_out, engine_setup),
+		CASE(ccid_47_61_bytes_behind_the_answer, engine_setup),
+		CASE(ccid_49_babble, engine_setup),
+		CASE(ccid_50_stalls, engine_setup),
+		CASE(ccid_51_stuck_out, engine_setup),
+		CASE(ccid_150_claim_lost, engine_setup),
+		CASE(refused_once, engine_setup),
 		CASE(transfer_error, engine_setup),
 		CASE(answer_in_the_ended_transfer, engine_setup),
 		CASE(probe_fails, engine_setup),

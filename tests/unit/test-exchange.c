@@ -79,8 +79,7 @@ static void fails(const struct exchange *x, enum exchange_action action, enum st
 	assert_null(x->data);
 }
 
-/* CCID-122 to CCID-124. */
-static void t0_at_tpdu_level(void **state) {
+static void ccid_122_123_124_t0_at_tpdu_level(void **state) {
 	(void)state;
 	struct exchange *x = make(CCID_LEVEL_TPDU, PROTOCOL_T0, 271);
 	sends(x, exchange_start(x, BYTES(0, 0xA4, 0, 0, 2, 0x3F, 0)), 0,
@@ -108,7 +107,7 @@ static void case_1_with_p3(void **state) {
 	drop(x);
 }
 
-/* CCID-77, CCID-78: success without SW1 SW2. */
+/* Success without SW1 SW2. */
 static void no_status_word(void **state) {
 	(void)state;
 	struct exchange *x = make(CCID_LEVEL_SHORT, PROTOCOL_T1, 271);
@@ -119,8 +118,8 @@ static void no_status_word(void **state) {
 	drop(x);
 }
 
-/* CCID-125, and the length that is known to be wrong. */
-static void too_long_for_short_apdu(void **state) {
+/* The length that is known to be wrong. */
+static void ccid_125_too_long_for_short_apdu(void **state) {
 	(void)state;
 	static const uint8_t apdu[263];
 	struct exchange *x = make(CCID_LEVEL_SHORT, PROTOCOL_T0, 271);
@@ -136,7 +135,7 @@ static void too_long_for_short_apdu(void **state) {
 	drop(x);
 }
 
-/* CCID-146 as far as APDUs go: a PIN that the user did not enter is an answer. */
+/* As far as APDUs go: a PIN that the user did not enter is an answer. */
 static void errors_of_the_reader(void **state) {
 	(void)state;
 	static const struct {
@@ -162,8 +161,7 @@ static void errors_of_the_reader(void **state) {
 	drop(x);
 }
 
-/* CCID-126, CCID-128. */
-static void chains(void **state) {
+static void ccid_126_128_chains(void **state) {
 	(void)state;
 	uint8_t apdu[261];
 	for (size_t i = 0; i < sizeof(apdu); i++)
@@ -187,8 +185,7 @@ static void chains(void **state) {
 	drop(x);
 }
 
-/* CCID-127. */
-static void broken_command_chains(void **state) {
+static void ccid_127_broken_command_chains(void **state) {
 	(void)state;
 	static const uint8_t apdu[200];
 	struct exchange *x = make(CCID_LEVEL_EXTENDED, PROTOCOL_T1, 64);
@@ -203,8 +200,7 @@ static void broken_command_chains(void **state) {
 	drop(x);
 }
 
-/* CCID-129. */
-static void endless_responses(void **state) {
+static void ccid_129_endless_responses(void **state) {
 	(void)state;
 	static const uint8_t apdu[10], part[54];
 	struct exchange *x = make(CCID_LEVEL_EXTENDED, PROTOCOL_T1, 64);
@@ -241,8 +237,8 @@ static void longest_response(void **state) {
 	drop(x);
 }
 
-/* CCID-134, CCID-135 as the reader sees it. */
-static void t1_at_tpdu_level(void **state) {
+/* As the reader sees it. */
+static void ccid_134_135_t1_at_tpdu_level(void **state) {
 	(void)state;
 	struct exchange *x = make(CCID_LEVEL_TPDU, PROTOCOL_T1, 271);
 	assert_true(exchange_wants_ifsd(x));
@@ -261,8 +257,8 @@ static void t1_at_tpdu_level(void **state) {
 	drop(x);
 }
 
-/* CCID-142: parity errors and silence are asked about again; other failures end the protocol. */
-static void t1_troubles(void **state) {
+/* Parity errors and silence are asked about again; other failures end the protocol. */
+static void ccid_142_t1_troubles(void **state) {
 	(void)state;
 	static const uint8_t errors[] = { CCID_ERROR_PARITY, CCID_ERROR_OVERRUN, CCID_ERROR_MUTE };
 	for (size_t i = 0; i < sizeof(errors); i++) {
@@ -319,11 +315,17 @@ static void t1_at_character_level(void **state) {
 	(void)exchange_start(x, BYTES(0x00, 0xA4, 0x04, 0x00, 0x00));
 	assert_int_equal(feed(x, 0, BYTES(0x00, 0x00, 0xFF)), EXCHANGE_SEND);
 	assert_int_equal(exchange_request(x).data[1] & 0xC0, 0x80);
+	/* more time is for the beginning of the block that follows */
+	sends(x, feed(x, 0, BYTES(0x00, 0xC3, 0x01)), 2, NULL, 0);
+	sends(x, feed(x, 0, BYTES(0x09, 0xCB)), 3, BYTES(0x00, 0xE3, 0x01, 0x09, 0xEB));
+	assert_int_equal(exchange_request(x).specific[0], 9);
+	sends(x, feed(x, 0, BYTES(0x00, 0x00, 0x02)), 3, NULL, 0);
+	assert_int_equal(exchange_request(x).specific[0], 0);
+	assert_int_equal(exchange_patience(x), 1);
 	drop(x);
 }
 
-/* CCID-131. */
-static void t0_at_character_level(void **state) {
+static void ccid_131_t0_at_character_level(void **state) {
 	(void)state;
 	struct exchange *x = make(CCID_LEVEL_CHARACTER, PROTOCOL_T0, 271);
 	sends(x, exchange_start(x, BYTES(0, 0xB0, 0, 0, 2)), 1, BYTES(0, 0xB0, 0, 0, 2));
@@ -335,6 +337,34 @@ static void t0_at_character_level(void **state) {
 	fails(x, feed(x, 0, BYTES(0x33)), STATUS_EXCHANGE_FAILED);
 	fails(x, exchange_start(x, BYTES(0, 0xB0, 0, 0, 2)), STATUS_CARD_UNRESPONSIVE);
 	drop(x);
+}
+
+/* For a reader that cannot answer with n × 64 bytes: 54 are missing, 1 comes first. */
+static void ccid_133_t1_at_character_level(void **state) {
+	(void)state;
+	uint8_t block[3 + 53 + T1_MAX_EDC] = { 0x00, 0x00, 53 };
+	memset(block + 3, 0x5A, 53);
+	(void)t1_edc(0, block, 56, block + 56);
+	for (int odd = 0; odd < 2; odd++) {
+		struct exchange *x = make(CCID_LEVEL_CHARACTER, PROTOCOL_T1, 271);
+		x->config.no_full_packets = odd;
+		x->t1.max_ifsd = 254;
+		(void)exchange_start(x, BYTES(0x00, 0xA4, 0x04, 0x00, 0x00));
+		enum exchange_action action = feed(x, 0, block, 3);
+		sends(x, action, odd ? 1 : 54, NULL, 0);
+		size_t at = 3;
+		if (odd) {
+			sends(x, feed(x, 0, block + at, 1), 53, NULL, 0);
+			at++;
+		}
+		responds(x, feed(x, 0, block + at, 57 - at), block + 3, 53);
+		/* less than was asked for is a bad block, and not asked for again and again */
+		(void)exchange_start(x, BYTES(0x00, 0xA4, 0x04, 0x00, 0x00));
+		(void)feed(x, 0, BYTES(0x00, 0x40, 0x02));
+		assert_int_equal(feed(x, 0, BYTES(0x90)), EXCHANGE_SEND);
+		assert_int_equal(exchange_request(x).data[1] & 0xC0, 0x80);
+		drop(x);
+	}
 }
 
 static void raw_bytes(void **state) {
@@ -350,20 +380,21 @@ static void raw_bytes(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(t0_at_tpdu_level),
+		cmocka_unit_test(ccid_122_123_124_t0_at_tpdu_level),
 		cmocka_unit_test(case_1_with_p3),
 		cmocka_unit_test(no_status_word),
-		cmocka_unit_test(too_long_for_short_apdu),
+		cmocka_unit_test(ccid_125_too_long_for_short_apdu),
 		cmocka_unit_test(errors_of_the_reader),
-		cmocka_unit_test(chains),
-		cmocka_unit_test(broken_command_chains),
-		cmocka_unit_test(endless_responses),
+		cmocka_unit_test(ccid_126_128_chains),
+		cmocka_unit_test(ccid_127_broken_command_chains),
+		cmocka_unit_test(ccid_129_endless_responses),
 		cmocka_unit_test(longest_response),
-		cmocka_unit_test(t1_at_tpdu_level),
-		cmocka_unit_test(t1_troubles),
+		cmocka_unit_test(ccid_134_135_t1_at_tpdu_level),
+		cmocka_unit_test(ccid_142_t1_troubles),
 		cmocka_unit_test(no_ifsd_where_it_is_settled),
 		cmocka_unit_test(t1_at_character_level),
-		cmocka_unit_test(t0_at_character_level),
+		cmocka_unit_test(ccid_131_t0_at_character_level),
+		cmocka_unit_test(ccid_133_t1_at_character_level),
 		cmocka_unit_test(raw_bytes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,7 +24,7 @@ static void parts_have_an_order(void **state) {
 	check(&(struct name_parts){ "Yubico", "Yubico YubiKey", NULL, NULL }, "Yubico YubiKey");
 }
 
-static void foreign_bytes_become_dots(void **state) {
+static void ccid_34_foreign_bytes_become_dots(void **state) {
 	(void)state;
 	check(&(struct name_parts){ "A", "B", "M\xc3\xbcller\n\x1b[31m", NULL },
 		"A B [M..ller..[31m]");
@@ -38,7 +38,7 @@ static void serial_is_not_repeated(void **state) {
 }
 
 /* Devices whose strings were never filled in have blanks there. */
-static void blanks_are_nothing(void **state) {
+static void ccid_34_blanks_are_nothing(void **state) {
 	(void)state;
 	check(&(struct name_parts){ "  ", " ", "   ", " " }, "Smart Card Reader");
 	check(&(struct name_parts){ " A ", "  B C ", " D ", " E " }, "A B C [D] (E)");
@@ -52,7 +52,7 @@ static void odd_characters_stay(void **state) {
 		"\"R\" 'x' a=b:c\\ [d] (e) [[i]] ((s))");
 }
 
-static void long_parts_are_cut_and_the_ending_kept(void **state) {
+static void ccid_34_long_parts_are_cut_and_the_ending_kept(void **state) {
 	(void)state;
 	char part[256], base[NAME_MAX_BASE + 1], name[NAME_MAX_BYTES + 1];
 	memset(part, 'x', sizeof(part) - 1);
@@ -212,16 +212,16 @@ static void any_strings_give_a_valid_name_of_its_own(void **state) {
 int main(void) {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(parts_have_an_order),
-		cmocka_unit_test(foreign_bytes_become_dots),
+		cmocka_unit_test(ccid_34_foreign_bytes_become_dots),
 		cmocka_unit_test(serial_is_not_repeated),
-		cmocka_unit_test(blanks_are_nothing),
+		cmocka_unit_test(ccid_34_blanks_are_nothing),
 		cmocka_unit_test(odd_characters_stay),
 		cmocka_unit_test(a_cut_leaves_no_blank),
 		cmocka_unit_test(an_extension_stands_as_it_is),
 		cmocka_unit_test(an_extension_is_kept_when_a_name_is_cut),
 		cmocka_unit_test(a_number_is_read_strictly),
 		cmocka_unit_test(any_strings_give_a_valid_name_of_its_own),
-		cmocka_unit_test(long_parts_are_cut_and_the_ending_kept),
+		cmocka_unit_test(ccid_34_long_parts_are_cut_and_the_ending_kept),
 		cmocka_unit_test(numbers_have_two_upper_case_digits),
 		cmocka_unit_test(a_number_is_read_back),
 	};

@@ -196,7 +196,7 @@ static void a_connect_whose_client_dies(void **state) {
 	driver->hold = 0;
 	fake_driver_finish(driver);
 	is_down();
-	assert_string_equal(fake_driver_calls(driver), "CO");
+	assert_string_equal(fake_driver_calls(driver), "CAO");
 }
 
 static void the_death_of_the_last_client(void **state) {

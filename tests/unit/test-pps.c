@@ -50,8 +50,8 @@ static void check_request(const struct atr *atr, unsigned t, const uint8_t *want
 	assert_int_equal(pps_answer_len(&plan), len);
 }
 
-/* CCID-112: bytes, and only where something else is wanted than what holds anyway. */
-static void requests(void **state) {
+/* Bytes, and only where something else is wanted than what holds anyway. */
+static void ccid_112_requests(void **state) {
 	(void)state;
 	struct atr atr = t0_card(0x96);
 	check_request(&atr, 0, BYTES(0xff, 0x10, 0x96, 0x79));
@@ -71,8 +71,7 @@ static void requests(void **state) {
 	check_request(&atr, 1, (const uint8_t *)"", 0);
 }
 
-/* CCID-106, CCID-107 */
-static void speed_within_the_maximum(void **state) {
+static void ccid_106_107_speed_within_the_maximum(void **state) {
 	(void)state;
 	struct atr atr = t0_card(0x96);
 	assert_int_equal(chosen_speed(&atr, &fast, 0), 0x96);
@@ -93,8 +92,7 @@ static void speed_within_the_maximum(void **state) {
 	assert_int_equal(chosen_speed(&atr, &slow, 0), 0x34);
 }
 
-/* CCID-108 */
-static void speed_must_be_in_the_table(void **state) {
+static void ccid_108_speed_must_be_in_the_table(void **state) {
 	(void)state;
 	const uint32_t with[] = { 10753, 86022, 129032, 250000 };
 	const uint32_t without[] = { 10753, 86022, 250000 };
@@ -117,8 +115,7 @@ static void speed_must_be_in_the_table(void **state) {
 	assert_int_equal(chosen_speed(&atr, &limits, 0), 0x94);
 }
 
-/* CCID-109 */
-static void table_entries_may_be_rounded(void **state) {
+static void ccid_109_table_entries_may_be_rounded(void **state) {
 	(void)state;
 	struct atr atr = t0_card(0x18);
 	for (uint32_t rate = 129028; rate <= 129036; rate++) {
@@ -130,8 +127,8 @@ static void table_entries_may_be_rounded(void **state) {
 	}
 }
 
-/* CCID-120; and what is no faster than the default is not worth a PPS. */
-static void no_gain_no_request(void **state) {
+/* What is no faster than the default is not worth a PPS; reserved values count as that. */
+static void ccid_120_no_gain_no_request(void **state) {
 	(void)state;
 	const uint8_t ta1[] = { 0x77, 0xe1, 0x1a, 0x10, 0x01, 0x11, 0x21, 0xd1 };
 	for (size_t i = 0; i < N_OF(ta1); i++) {
@@ -143,8 +140,7 @@ static void no_gain_no_request(void **state) {
 	assert_int_equal(chosen_speed(&reserved, &fast, 1), 0x11);
 }
 
-/* CCID-115 */
-static void specific_mode(void **state) {
+static void ccid_115_specific_mode(void **state) {
 	(void)state;
 	struct pps_plan plan;
 	struct atr atr = specific_card(0x18, 0x01);
@@ -152,9 +148,9 @@ static void specific_mode(void **state) {
 	assert_int_equal(pps_choose(&atr, &fast, 1, &plan), PPS_CHOSEN);
 	assert_int_equal(plan.speed, 0x18);
 	assert_int_equal(plan.request_len, 0);
-	pps_choose_slow(&atr, &fast, &plan);
-	assert_int_equal(plan.speed, 0x18);
-	assert_int_equal(plan.request_len, 0);
+	struct pps_limits limits = fast;
+	limits.impossible = 1;
+	assert_int_equal(chosen_speed(&atr, &limits, 1), 0x18);
 	/* too fast for the reader: nothing can be negotiated */
 	atr = specific_card(0x97, 0x01);
 	assert_int_equal(pps_choose(&atr, &fast, 1, &plan), PPS_UNUSABLE);
@@ -182,8 +178,7 @@ static void protocol_mismatch(void **state) {
 	assert_int_equal(plan.request_len, 0);
 }
 
-/* CCID-111 */
-static void reader_negotiates(void **state) {
+static void ccid_111_reader_negotiates(void **state) {
 	(void)state;
 	struct pps_plan plan;
 	struct atr both = both_card(0x96);
@@ -220,8 +215,7 @@ static void answer_accepted(void **state) {
 	assert_int_equal(plan.speed, 0x96);
 }
 
-/* CCID-113 */
-static void answer_without_speed(void **state) {
+static void ccid_113_answer_without_speed(void **state) {
 	(void)state;
 	struct pps_plan plan = plan_of(1, 0x96);
 	uint8_t parameters[PPS_MAX_PARAMETERS];
@@ -232,8 +226,7 @@ static void answer_without_speed(void **state) {
 	assert_int_equal(parameters[0], 0x11);
 }
 
-/* CCID-114 */
-static void answer_refused(void **state) {
+static void ccid_114_answer_refused(void **state) {
 	(void)state;
 	struct pps_plan plan = plan_of(1, 0x96), before = plan;
 	const uint8_t *request = plan.request;
@@ -271,16 +264,16 @@ static void answer_of_any_kind(void **state) {
 static void after_failure_without_speed(void **state) {
 	(void)state;
 	struct atr both = both_card(0x96), t0 = t0_card(0x96);
+	struct pps_limits limits = fast;
 	struct pps_plan plan;
-	assert_int_equal(pps_choose(&t0, &fast, 0, &plan), PPS_CHOSEN);
-	pps_choose_slow(&t0, &fast, &plan);
+	limits.impossible = 1;
+	assert_int_equal(pps_choose(&t0, &limits, 0, &plan), PPS_CHOSEN);
 	assert_int_equal(plan.speed, 0x11);
 	assert_int_equal(plan.request_len, 0);
-	assert_int_equal(pps_choose(&both, &fast, 1, &plan), PPS_CHOSEN);
-	pps_choose_slow(&both, &fast, &plan);
-	assert_int_equal(plan.speed, 0x11);
-	assert_int_equal(plan.request_len, 3);
-	assert_memory_equal(plan.request, "\xff\x01\xfe", 3);
+	assert_int_equal(pps_choose(&both, &limits, 1, &plan), PPS_MISMATCH);
+	limits.by_reader = 1;
+	assert_int_equal(pps_choose(&both, &limits, 1, &plan), PPS_MISMATCH);
+	assert_int_equal(chosen_speed(&t0, &limits, 0), 0x11);
 }
 
 static void check_parameters(const struct atr *atr, unsigned t, const uint8_t *want, size_t len) {
@@ -291,8 +284,7 @@ static void check_parameters(const struct atr *atr, unsigned t, const uint8_t *w
 	assert_memory_equal(data, want, len);
 }
 
-/* CCID-117, CCID-118, CCID-119 */
-static void parameters(void **state) {
+static void ccid_117_118_119_parameters(void **state) {
 	(void)state;
 	struct atr atr = atr_of(BYTES(0x3b, 0x00));
 	check_parameters(&atr, 0, BYTES(0x11, 0x00, 0x00, 0x0a, 0x00));
@@ -311,21 +303,21 @@ static void parameters(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(requests),
-		cmocka_unit_test(speed_within_the_maximum),
-		cmocka_unit_test(speed_must_be_in_the_table),
-		cmocka_unit_test(table_entries_may_be_rounded),
-		cmocka_unit_test(no_gain_no_request),
-		cmocka_unit_test(specific_mode),
+		cmocka_unit_test(ccid_112_requests),
+		cmocka_unit_test(ccid_106_107_speed_within_the_maximum),
+		cmocka_unit_test(ccid_108_speed_must_be_in_the_table),
+		cmocka_unit_test(ccid_109_table_entries_may_be_rounded),
+		cmocka_unit_test(ccid_120_no_gain_no_request),
+		cmocka_unit_test(ccid_115_specific_mode),
 		cmocka_unit_test(protocol_mismatch),
-		cmocka_unit_test(reader_negotiates),
+		cmocka_unit_test(ccid_111_reader_negotiates),
 		cmocka_unit_test(reader_with_one_speed),
 		cmocka_unit_test(answer_accepted),
-		cmocka_unit_test(answer_without_speed),
-		cmocka_unit_test(answer_refused),
+		cmocka_unit_test(ccid_113_answer_without_speed),
+		cmocka_unit_test(ccid_114_answer_refused),
 		cmocka_unit_test(answer_of_any_kind),
 		cmocka_unit_test(after_failure_without_speed),
-		cmocka_unit_test(parameters),
+		cmocka_unit_test(ccid_117_118_119_parameters),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

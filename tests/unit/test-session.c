@@ -330,6 +330,25 @@ static void a_hung_command_holds_up_no_listing(void **state) {
 	assert_int_equal(b.reply.status, STATUS_OK);
 }
 
+/* A PIN must not go to a card that was reset, or to another one, before its user has heard of that; what is
+ * for the reader alone goes on. */
+static void control_of_the_card_after_a_reset(void **state) {
+	(void)state;
+	uint8_t for_reader[4] = { 3 }, for_card[4] = { 4 };
+	connect_as(&a, SHARE_SHARED, 3);
+	connect_as(&b, SHARE_SHARED, 3);
+	assert_int_equal(ask(&a, MESSAGE_CONTROL, for_card, 4), STATUS_OK);
+	assert_int_equal(reconnect(&b, SHARE_SHARED, DISPOSITION_RESET), STATUS_OK);
+	assert_int_equal(ask(&a, MESSAGE_CONTROL, for_reader, 4), STATUS_OK);
+	assert_int_equal(ask(&a, MESSAGE_CONTROL, for_card, 4), STATUS_CARD_RESET);
+	assert_int_equal(ask(&b, MESSAGE_CONTROL, for_card, 4), STATUS_OK);
+	assert_int_equal(reconnect(&a, SHARE_SHARED, DISPOSITION_LEAVE), STATUS_OK);
+	assert_int_equal(ask(&a, MESSAGE_CONTROL, for_card, 4), STATUS_OK);
+	card(0);
+	assert_int_equal(ask(&a, MESSAGE_CONTROL, for_reader, 4), STATUS_OK);
+	assert_int_equal(ask(&a, MESSAGE_CONTROL, for_card, 4), STATUS_CARD_REMOVED);
+}
+
 /* ---- transactions ---- */
 
 /* PCSC-107, PCSC-108, PCSC-109 */
@@ -539,6 +558,30 @@ static void a_card_pulled_in_a_command(void **state) {
 	fake_driver_finish(driver);
 	assert_int_equal(a.reply.status, STATUS_NO_CARD);
 	assert_int_equal(transmit(&a, PROTOCOL_T1), STATUS_CARD_REMOVED);
+}
+
+/* A client that dies in a command: nobody waits for that any more, and what it does to the card is told
+ * to the others before they go on. */
+static void ccid_62_a_client_that_goes_in_a_command(void **state) {
+	(void)state;
+	connect_as(&a, SHARE_SHARED, 3);
+	connect_as(&b, SHARE_SHARED, 3);
+	driver->hold = 1;
+	fake_driver_calls(driver);
+	assert_int_equal(transmit(&a, PROTOCOL_T1), -1);
+	assert_int_equal(transmit(&b, PROTOCOL_T1), -1);
+	end(&a);
+	assert_string_equal(fake_driver_calls(driver), "XA");
+	driver->host->presence(driver->host->userdata, 0, 1, 1);
+	driver->result = (struct driver_result){ .status = STATUS_EXCHANGE_TIMEOUT };
+	fake_driver_finish(driver);
+	assert_string_equal(fake_driver_calls(driver), "C");
+	fake_driver_finish(driver);
+	assert_int_equal(b.reply.status, STATUS_CARD_REMOVED);
+	assert_string_equal(fake_driver_calls(driver), "");
+	driver->hold = 0;
+	assert_int_equal(reconnect(&b, SHARE_SHARED, DISPOSITION_LEAVE), STATUS_OK);
+	assert_int_equal(transmit(&b, PROTOCOL_T1), STATUS_OK);
 }
 
 static void a_swapped_card_is_a_removal(void **state) {
@@ -761,6 +804,7 @@ int main(void) {
 		CASE(transmit_without_a_card),
 		WITH_CARD(commands_of_two_clients_do_not_mix),
 		WITH_CARD(a_hung_command_holds_up_no_listing),
+		WITH_CARD(control_of_the_card_after_a_reset),
 		WITH_CARD(a_transaction_makes_others_wait),
 		WITH_CARD(no_blocking_fails_at_once_but_for_begin),
 		WITH_CARD(a_silent_end_has_no_reply),
@@ -774,6 +818,7 @@ int main(void) {
 		WITH_CARD(a_client_that_dies_in_a_command),
 		WITH_CARD(a_pulled_card_is_an_event_and_frees_the_lock),
 		WITH_CARD(a_card_pulled_in_a_command),
+		WITH_CARD(ccid_62_a_client_that_goes_in_a_command),
 		WITH_CARD(a_swapped_card_is_a_removal),
 		CASE(a_watcher_sees_the_atr_with_the_card),
 		WITH_CARD(states_go_out_before_the_reply),

@@ -49,7 +49,7 @@ static int setup(void **state) {
 
 static int setup_with_card(void **state) {
 	setup(state);
-	slot_presence(&slot, 1, 0);
+	slot_presence(&slot, 1, DRIVER_CARD_SAME);
 	fake_driver_calls(driver);
 	return 0;
 }
@@ -90,11 +90,11 @@ static void transmit(void) {
 /* PCSC-176 */
 static void the_first_look_counts_nothing(void **state) {
 	(void)state;
-	slot_presence(&slot, 1, 0);
+	slot_presence(&slot, 1, DRIVER_CARD_SAME);
 	assert_int_equal(slot.presence, PRESENCE_PRESENT);
 	assert_int_equal(slot.counter, 0);
-	slot_presence(&slot, 0, 0);
-	slot_presence(&slot, 0, 0);
+	slot_presence(&slot, 0, DRIVER_CARD_SAME);
+	slot_presence(&slot, 0, DRIVER_CARD_SAME);
 	assert_int_equal(slot.counter, 1);
 	assert_string_equal(lost, "-");
 }
@@ -103,17 +103,17 @@ static void the_first_look_counts_nothing(void **state) {
 static void the_counter_wraps(void **state) {
 	(void)state;
 	slot.counter = 0xFFFF;
-	slot_presence(&slot, 0, 0);
+	slot_presence(&slot, 0, DRIVER_CARD_SAME);
 	assert_int_equal(slot.counter, 0);
 }
 
 static void recovery_counts_with_and_without_a_card(void **state) {
 	(void)state;
 	slot_trouble(&slot, STATUS_READER_MUTE);
-	slot_presence(&slot, 0, 0);
+	slot_presence(&slot, 0, DRIVER_CARD_SAME);
 	assert_int_equal(slot.counter, 1);
 	slot_trouble(&slot, STATUS_READER_MUTE);
-	slot_presence(&slot, 1, 0);
+	slot_presence(&slot, 1, DRIVER_CARD_SAME);
 	assert_int_equal(slot.counter, 2);
 }
 
@@ -123,13 +123,13 @@ static void trouble_is_told_before_what_it_did(void **state) {
 	slot_trouble(&slot, STATUS_READER_MUTE);
 	slot_trouble(&slot, STATUS_READER_CLAIMED);
 	assert_string_equal(lost, "");
-	slot_presence(&slot, 1, 0);
+	slot_presence(&slot, 1, DRIVER_CARD_SAME);
 	assert_string_equal(lost, "r");
 	slot_trouble(&slot, STATUS_READER_MUTE);
-	slot_presence(&slot, 0, 0);
+	slot_presence(&slot, 0, DRIVER_CARD_SAME);
 	assert_string_equal(lost, "r-");
 	slot_trouble(&slot, STATUS_READER_MUTE); /* there is no card to lose */
-	slot_presence(&slot, 1, 0);
+	slot_presence(&slot, 1, DRIVER_CARD_SAME);
 	assert_string_equal(lost, "r-");
 }
 
@@ -142,16 +142,16 @@ static void a_card_that_goes_while_it_arrives(void **state) {
 	static const enum status ends[] = { STATUS_CARD_MUTE, STATUS_OK, STATUS_NO_CARD,
 		STATUS_CARD_REMOVED };
 	for (size_t i = 0; i < N_OF(ends); i++) {
-		slot_presence(&slot, 0, 0);
+		slot_presence(&slot, 0, DRIVER_CARD_SAME);
 		driver->hold = 1;
-		slot_presence(&slot, 1, 0);
+		slot_presence(&slot, 1, DRIVER_CARD_SAME);
 		assert_int_equal(slot.presence, PRESENCE_ABSENT);
-		slot_presence(&slot, 0, 0);
+		slot_presence(&slot, 0, DRIVER_CARD_SAME);
 		driver->hold = 0;
 		finish(ends[i]);
 		assert_int_equal(slot.presence, PRESENCE_ABSENT);
 		fake_driver_calls(driver);
-		slot_presence(&slot, 1, 0);
+		slot_presence(&slot, 1, DRIVER_CARD_SAME);
 		assert_string_equal(fake_driver_calls(driver), "C");
 		assert_int_equal(slot.presence, PRESENCE_PRESENT);
 	}
@@ -160,10 +160,10 @@ static void a_card_that_goes_while_it_arrives(void **state) {
 /* Told twice of one and the same arrival. */
 static void news_of_an_arrival_is_no_second_card(void **state) {
 	(void)state;
-	slot_presence(&slot, 0, 0);
+	slot_presence(&slot, 0, DRIVER_CARD_SAME);
 	driver->hold = 1;
-	slot_presence(&slot, 1, 0);
-	slot_presence(&slot, 1, 0);
+	slot_presence(&slot, 1, DRIVER_CARD_SAME);
+	slot_presence(&slot, 1, DRIVER_CARD_SAME);
 	driver->hold = 0;
 	fake_driver_finish(driver);
 	assert_string_equal(fake_driver_calls(driver), "C");
@@ -173,11 +173,11 @@ static void news_of_an_arrival_is_no_second_card(void **state) {
 
 static void a_card_swapped_while_it_arrives(void **state) {
 	(void)state;
-	slot_presence(&slot, 0, 0);
+	slot_presence(&slot, 0, DRIVER_CARD_SAME);
 	driver->hold = 1;
-	slot_presence(&slot, 1, 0);
-	slot_presence(&slot, 0, 0);
-	slot_presence(&slot, 1, 0);
+	slot_presence(&slot, 1, DRIVER_CARD_SAME);
+	slot_presence(&slot, 0, DRIVER_CARD_SAME);
+	slot_presence(&slot, 1, DRIVER_CARD_SAME);
 	driver->hold = 0;
 	fake_driver_finish(driver);
 	assert_string_equal(fake_driver_calls(driver), "CC");
@@ -185,12 +185,50 @@ static void a_card_swapped_while_it_arrives(void **state) {
 	assert_int_equal(slot.counter, 3);
 }
 
+/* Nobody knows what it is in the middle of: powered up anew, and its users begin anew. */
+static void a_card_to_be_reset(void **state) {
+	(void)state;
+	slot_presence(&slot, 1, DRIVER_CARD_RESET);
+	assert_string_equal(lost, "r");
+	assert_string_equal(fake_driver_calls(driver), "C");
+	assert_int_equal(slot.presence, PRESENCE_PRESENT);
+	assert_int_equal(slot.powered, 1);
+	assert_int_equal(slot.counter, 0);
+}
+
+static void a_card_to_be_reset_after_a_command(void **state) {
+	(void)state;
+	driver->hold = 1;
+	transmit();
+	slot_presence(&slot, 1, DRIVER_CARD_RESET);
+	assert_string_equal(lost, "");
+	driver->hold = 0;
+	finish(STATUS_EXCHANGE_TIMEOUT);
+	assert_int_equal(outcome, STATUS_EXCHANGE_TIMEOUT);
+	assert_string_equal(lost, "r");
+	assert_string_equal(fake_driver_calls(driver), "XC");
+	assert_int_equal(slot.counter, 0);
+}
+
+/* It went while it was powered up anew; or it was out and in again besides. */
+static void a_card_to_be_reset_that_goes(void **state) {
+	(void)state;
+	driver->hold = 1;
+	slot_presence(&slot, 1, DRIVER_CARD_RESET);
+	slot_presence(&slot, 0, DRIVER_CARD_SAME);
+	driver->hold = 0;
+	finish(STATUS_NO_CARD);
+	assert_string_equal(lost, "r-");
+	assert_int_equal(slot.presence, PRESENCE_ABSENT);
+	assert_int_equal(slot.counter, 1);
+}
+
 static void a_card_that_goes_and_comes_in_a_command(void **state) {
 	(void)state;
 	driver->hold = 1;
 	transmit();
-	slot_presence(&slot, 0, 0);
-	slot_presence(&slot, 1, 0);
+	slot_presence(&slot, 0, DRIVER_CARD_SAME);
+	slot_presence(&slot, 1, DRIVER_CARD_SAME);
 	assert_int_equal(outcome, -1);
 	driver->hold = 0;
 	finish(STATUS_EXCHANGE_FAILED);
@@ -211,7 +249,7 @@ static void a_reset_that_finds_no_card(void **state) {
 	assert_int_equal(outcome, STATUS_NO_CARD);
 	assert_int_equal(slot.presence, PRESENCE_ABSENT);
 	assert_string_equal(lost, "-");
-	slot_presence(&slot, 1, 0);
+	slot_presence(&slot, 1, DRIVER_CARD_SAME);
 	assert_int_equal(slot.presence, PRESENCE_PRESENT);
 }
 
@@ -362,6 +400,9 @@ int main(void) {
 		CASE(a_card_that_goes_while_it_arrives),
 		CASE(news_of_an_arrival_is_no_second_card),
 		CASE(a_card_swapped_while_it_arrives),
+		WITH_CARD(a_card_to_be_reset),
+		WITH_CARD(a_card_to_be_reset_after_a_command),
+		WITH_CARD(a_card_to_be_reset_that_goes),
 		WITH_CARD(a_card_that_goes_and_comes_in_a_command),
 		WITH_CARD(a_reset_that_finds_no_card),
 		WITH_CARD(a_card_that_falls_silent_is_mute),

@@ -348,7 +348,7 @@ static void stopping_in_the_middle_of_a_command(void **state) {
 	assert_int_equal(service.n_sessions, 1);
 	service_done(&service);
 	assert_int_equal(service.n_sessions, 0);
-	assert_string_equal(fake_driver_calls(driver), "");
+	assert_string_equal(fake_driver_calls(driver), "A");
 	close(fd);
 }
 

@@ -18,8 +18,7 @@ static void check_len(const uint8_t *apdu, size_t len, int result, size_t want) 
 	assert_int_equal(got, result ? 12345 : want);
 }
 
-/* CCID-123, CCID-124 */
-static void tpdu_from_apdu(void **state) {
+static void ccid_123_124_tpdu_from_apdu(void **state) {
 	(void)state;
 	static const uint8_t longest[261] = { 0x00, 0xd6, 0x00, 0x00, 0xff };
 	check_len(BYTES(0x00, 0x44, 0x00, 0x00), 0, 4);
@@ -61,8 +60,8 @@ static void check_fail(const struct t0_action *action, enum t0_failure failure) 
 	assert_int_equal(action->failure, failure);
 }
 
-/* CCID-131: status only, in one answer and in two; four bytes get P3 = 0. */
-static void status_only(void **state) {
+/* Status only, in one answer and in two; four bytes get P3 = 0. */
+static void ccid_131_status_only(void **state) {
 	(void)state;
 	struct t0 t0;
 	struct t0_action action;
@@ -80,8 +79,8 @@ static void status_only(void **state) {
 	check_fail(&action, T0_FAIL_PROCEDURE);
 }
 
-/* CCID-122: 61xx and 6Cxx are answers like any other. */
-static void no_get_response(void **state) {
+/* 61xx and 6Cxx are answers like any other. */
+static void ccid_122_no_get_response(void **state) {
 	(void)state;
 	struct t0 t0;
 	struct t0_action action;
@@ -98,7 +97,7 @@ static void no_get_response(void **state) {
 }
 
 /* The Le of case 4 stays at home. */
-static void case_4_is_sent_as_case_3(void **state) {
+static void ccid_123_case_4_is_sent_as_case_3(void **state) {
 	(void)state;
 	struct t0 t0;
 	struct t0_action action;
@@ -128,7 +127,7 @@ static void all_data_in(void **state) {
 }
 
 /* Surplus is kept: everything at once, or more than was asked for. */
-static void surplus_is_kept(void **state) {
+static void ccid_131_surplus_is_kept(void **state) {
 	(void)state;
 	struct t0 t0;
 	struct t0_action action;
@@ -144,7 +143,7 @@ static void surplus_is_kept(void **state) {
 }
 
 /* Ne 256, and not a byte more. */
-static void longest_response(void **state) {
+static void ccid_131_longest_response(void **state) {
 	(void)state;
 	struct t0 t0;
 	struct t0_action action;
@@ -160,7 +159,7 @@ static void longest_response(void **state) {
 	check_done(&action, answer, sizeof(answer));
 }
 
-static void byte_by_byte(void **state) {
+static void ccid_131_byte_by_byte(void **state) {
 	(void)state;
 	struct t0 t0;
 	struct t0_action action;
@@ -197,7 +196,7 @@ static void old_variants_of_ins(void **state) {
 	check_exchange(&action, BYTES(2), 1);
 }
 
-static void null_asks_for_time(void **state) {
+static void ccid_131_null_asks_for_time(void **state) {
 	(void)state;
 	struct t0 t0;
 	struct t0_action action;
@@ -216,7 +215,7 @@ static void null_asks_for_time(void **state) {
 }
 
 /* Every byte that is no procedure byte for this INS ends it. */
-static void wrong_procedure_bytes(void **state) {
+static void ccid_131_wrong_procedure_bytes(void **state) {
 	(void)state;
 	struct t0 t0;
 	struct t0_action action;
@@ -263,8 +262,7 @@ static void too_little(void **state) {
 	check_fail(&action, T0_FAIL_SHORT);
 }
 
-/* CCID-132 */
-static void refused_commands(void **state) {
+static void ccid_132_refused_commands(void **state) {
 	(void)state;
 	struct t0 t0;
 	struct t0_action action;
@@ -280,8 +278,8 @@ static void refused_commands(void **state) {
 	assert_int_equal(t0_start(&t0, BYTES(0xff, 0xa4, 0, 0, 2, 1), 0, &action), -EINVAL);
 }
 
-/* CCID-133: message lengths 10 + n that are multiples of 64 are avoided. */
-static void awkward_packets(void **state) {
+/* Message lengths 10 + n that are multiples of 64 are avoided. */
+static void ccid_133_awkward_packets(void **state) {
 	(void)state;
 	for (unsigned le = 1; le <= 256; le++) {
 		const uint8_t apdu[5] = { 0x00, 0xb0, 0x00, 0x00, (uint8_t)le };
@@ -409,21 +407,21 @@ static void random_cards(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(tpdu_from_apdu),
-		cmocka_unit_test(status_only),
-		cmocka_unit_test(no_get_response),
-		cmocka_unit_test(case_4_is_sent_as_case_3),
+		cmocka_unit_test(ccid_123_124_tpdu_from_apdu),
+		cmocka_unit_test(ccid_131_status_only),
+		cmocka_unit_test(ccid_122_no_get_response),
+		cmocka_unit_test(ccid_123_case_4_is_sent_as_case_3),
 		cmocka_unit_test(all_data_in),
-		cmocka_unit_test(surplus_is_kept),
-		cmocka_unit_test(longest_response),
-		cmocka_unit_test(byte_by_byte),
+		cmocka_unit_test(ccid_131_surplus_is_kept),
+		cmocka_unit_test(ccid_131_longest_response),
+		cmocka_unit_test(ccid_131_byte_by_byte),
 		cmocka_unit_test(old_variants_of_ins),
-		cmocka_unit_test(null_asks_for_time),
-		cmocka_unit_test(wrong_procedure_bytes),
+		cmocka_unit_test(ccid_131_null_asks_for_time),
+		cmocka_unit_test(ccid_131_wrong_procedure_bytes),
 		cmocka_unit_test(endless_acknowledgement),
 		cmocka_unit_test(too_little),
-		cmocka_unit_test(refused_commands),
-		cmocka_unit_test(awkward_packets),
+		cmocka_unit_test(ccid_132_refused_commands),
+		cmocka_unit_test(ccid_133_awkward_packets),
 		cmocka_unit_test(random_cards),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,8 +4,7 @@
 
 /* ---- recovery ---- */
 
-/* CCID-137 */
-static void three_bad_blocks_and_three_resynchs(void **state) {
+static void ccid_137_three_bad_blocks_and_three_resynchs(void **state) {
 	(void)state;
 	begin();
 	warm_up();
@@ -44,8 +43,8 @@ static void tries_are_counted_anew_after_progress(void **state) {
 	assert_int_equal(action.len, 50);
 }
 
-/* CCID-138: the R-block goes out again as it was, whatever is wrong now. */
-static void r_block_is_repeated(void **state) {
+/* The R-block goes out again as it was, whatever is wrong now. */
+static void ccid_138_r_block_is_repeated(void **state) {
 	(void)state;
 	begin();
 	transmit(BYTES(0x00, 0xb0, 0x00, 0x00));
@@ -59,8 +58,7 @@ static void r_block_is_repeated(void **state) {
 	check_send(BYTES(0x00, 0x90, 0x00));
 }
 
-/* CCID-139 */
-static void blocks_that_are_none(void **state) {
+static void ccid_139_blocks_that_are_none(void **state) {
 	(void)state;
 	static const struct {
 		uint8_t len, bytes[8];
@@ -105,8 +103,7 @@ static void blocks_that_are_none(void **state) {
 	}
 }
 
-/* CCID-141 */
-static void wrong_number(void **state) {
+static void ccid_141_wrong_number(void **state) {
 	(void)state;
 	begin();
 	transmit(BYTES(0x00, 0xb0, 0x00, 0x00));
@@ -119,8 +116,7 @@ static void wrong_number(void **state) {
 	check_send(BYTES(0x00, 0x92, 0x00));
 }
 
-/* CCID-142 */
-static void reader_reports_parity_or_silence(void **state) {
+static void ccid_142_reader_reports_parity_or_silence(void **state) {
 	(void)state;
 	begin();
 	transmit(BYTES(0x00, 0xb0, 0x00, 0x00));
@@ -146,6 +142,108 @@ static void card_asks_for_repetition(void **state) {
 	check_send(BYTES(0x00, 0x40, 0x04, 0x00, 0xb0, 0x00, 0x00));
 	receive(BYTES(0x00, 0x91, 0x00));
 	check_send(BYTES(0x00, 0xc0, 0x00));
+}
+
+/* A good block ends a row of bad ones, also one that asks for repetition; the I-block has three tries of
+ * its own (rules 7.1, 7.4.2). */
+static void repetitions_and_bad_blocks_count_apart(void **state) {
+	(void)state;
+	begin();
+	warm_up();
+	transmit(BYTES(0x00, 0xb0, 0x00, 0x00));
+	for (unsigned i = 0; i < 2; i++) {
+		receive_raw(BYTES(0x00, 0x40, 0x02, 0x90, 0x00, 0x00));
+		check_send(BYTES(0x00, 0x91, 0x00));
+		t1_failed(&t1, T1_SILENCE, &action);
+		check_send(BYTES(0x00, 0x91, 0x00));
+		receive(BYTES(0x00, 0x91, 0x00));
+		check_send(BYTES(0x00, 0x40, 0x04, 0x00, 0xb0, 0x00, 0x00));
+	}
+	t1_failed(&t1, T1_SILENCE, &action);
+	check_send(BYTES(0x00, 0x92, 0x00));
+	receive(BYTES(0x00, 0x91, 0x00));
+	check_send(BYTES(0x00, 0xc0, 0x00));
+}
+
+/* Each I-block of a chain has three tries. */
+static void repetitions_are_counted_anew_for_each_block(void **state) {
+	(void)state;
+	begin_atr(0, 2, 259);
+	transmit(BYTES(1, 2, 3));
+	for (unsigned i = 0; i < 2; i++) {
+		receive(BYTES(0x00, 0x81, 0x00));
+		check_send(BYTES(0x00, 0x20, 2, 1, 2));
+	}
+	receive(BYTES(0x00, 0x90, 0x00));
+	for (unsigned i = 0; i < 3; i++) {
+		check_send(BYTES(0x00, 0x40, 1, 3));
+		receive(BYTES(0x00, 0x91, 0x00));
+	}
+	check_send(BYTES(0x00, 0xc0, 0x00));
+}
+
+/* An answer before the command is complete is none. */
+static void ccid_141_answer_in_the_middle_of_our_chain(void **state) {
+	(void)state;
+	begin_atr(0, 2, 259);
+	transmit(BYTES(1, 2, 3));
+	check_send(BYTES(0x00, 0x20, 2, 1, 2));
+	receive(BYTES(0x00, 0x00, 0x02, 0x90, 0x00));
+	check_send(BYTES(0x00, 0x82, 0x00));
+	receive(BYTES(0x00, 0x90, 0x00));
+	check_send(BYTES(0x00, 0x40, 1, 3));
+	receive(BYTES(0x00, 0x00, 0x02, 0x90, 0x00));
+	check_done(BYTES(0x90, 0x00));
+}
+
+/* The card has not understood our R-block within its response: the same again (rule 7.2). */
+static void r_block_that_was_lost(void **state) {
+	(void)state;
+	begin();
+	transmit(BYTES(0x00, 0xb0, 0x00, 0x00));
+	receive(BYTES(0x00, 0x20, 0x01, 0xaa));
+	check_send(BYTES(0x00, 0x90, 0x00));
+	receive(BYTES(0x00, 0x91, 0x00));
+	check_send(BYTES(0x00, 0x90, 0x00));
+	receive(BYTES(0x00, 0x40, 0x02, 0x90, 0x00));
+	check_done(BYTES(0xaa, 0x90, 0x00));
+}
+
+/* After an S response that was lost an R-block asks what is next, and the card asks once more (rule 7.3). */
+static void s_response_that_was_lost(void **state) {
+	(void)state;
+	begin();
+	transmit(BYTES(0x00, 0xb0, 0x00, 0x00));
+	receive(BYTES(0x00, 0xc3, 0x01, 0x05));
+	assert_int_equal(action.wtx, 5);
+	t1_failed(&t1, T1_SILENCE, &action);
+	check_send(BYTES(0x00, 0x82, 0x00));
+	assert_int_equal(action.wtx, 0);
+	receive(BYTES(0x00, 0xc3, 0x01, 0x05));
+	check_send(BYTES(0x00, 0xe3, 0x01, 0x05));
+	assert_int_equal(action.wtx, 5);
+	receive(BYTES(0x00, 0x00, 0x02, 0x90, 0x00));
+	check_done(BYTES(0x90, 0x00));
+}
+
+/* S(ABORT) that is repeated is answered again; what belongs to the chain that was broken off is none. */
+static void abort_that_goes_wrong(void **state) {
+	(void)state;
+	begin();
+	transmit(BYTES(0x00, 0xb0, 0x00, 0x00));
+	receive(BYTES(0x00, 0x20, 0x01, 0xaa));
+	receive(BYTES(0x00, 0xc2, 0x00));
+	check_send(BYTES(0x00, 0xe2, 0x00));
+	t1_failed(&t1, T1_PARITY, &action);
+	check_send(BYTES(0x00, 0x91, 0x00));
+	receive(BYTES(0x00, 0xc2, 0x00));
+	check_send(BYTES(0x00, 0xe2, 0x00));
+	receive(BYTES(0x00, 0x40, 0x01, 0xbb));
+	assert_int_equal(action.block[1], 0x92);
+	receive(BYTES(0x00, 0x90, 0x00));
+	check_fail(T1_FAIL_ABORTED);
+	transmit(BYTES(0x00, 0xb0, 0x00, 0x01));
+	assert_int_equal(action.verb, T1_SEND);
 }
 
 /* What a smaller IFSC has made of a block that has to be repeated. */
@@ -179,8 +277,8 @@ static void resynch(unsigned n) {
 	receive(BYTES(0x00, 0xe0, 0x00));
 }
 
-/* CCID-143: from its first byte, if the last one was never sent … */
-static void resynch_restarts_what_was_not_sent(void **state) {
+/* From its first byte, if the last one was never sent … */
+static void ccid_143_resynch_restarts_what_was_not_sent(void **state) {
 	(void)state;
 	begin_atr(0, 2, 259);
 	transmit(BYTES(1, 2, 3, 4, 5));
@@ -197,7 +295,7 @@ static void resynch_restarts_what_was_not_sent(void **state) {
 }
 
 /* … otherwise not at all. */
-static void resynch_never_repeats_what_was_sent(void **state) {
+static void ccid_143_resynch_never_repeats_what_was_sent(void **state) {
 	(void)state;
 	begin_atr(0, 2, 259);
 	transmit(BYTES(1, 2, 3));
@@ -216,7 +314,7 @@ static void resynch_never_repeats_what_was_sent(void **state) {
 	receive(BYTES(0x00, 0xc1, 0x01, 1));
 	receive(BYTES(0x00, 0x82, 0x00));
 	check_send(BYTES(0x00, 0x20, 1, 8));
-	resynch(2);
+	resynch(3);
 	check_fail(T1_FAIL_RESYNCHED);
 }
 
@@ -303,17 +401,23 @@ static void nothing_of_a_command_stays(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(three_bad_blocks_and_three_resynchs),
+		cmocka_unit_test(ccid_137_three_bad_blocks_and_three_resynchs),
 		cmocka_unit_test(tries_are_counted_anew_after_progress),
-		cmocka_unit_test(r_block_is_repeated),
-		cmocka_unit_test(blocks_that_are_none),
-		cmocka_unit_test(wrong_number),
-		cmocka_unit_test(reader_reports_parity_or_silence),
+		cmocka_unit_test(ccid_138_r_block_is_repeated),
+		cmocka_unit_test(ccid_139_blocks_that_are_none),
+		cmocka_unit_test(ccid_141_wrong_number),
+		cmocka_unit_test(ccid_142_reader_reports_parity_or_silence),
 		cmocka_unit_test(card_asks_for_repetition),
+		cmocka_unit_test(repetitions_and_bad_blocks_count_apart),
+		cmocka_unit_test(repetitions_are_counted_anew_for_each_block),
+		cmocka_unit_test(ccid_141_answer_in_the_middle_of_our_chain),
+		cmocka_unit_test(r_block_that_was_lost),
+		cmocka_unit_test(s_response_that_was_lost),
+		cmocka_unit_test(abort_that_goes_wrong),
 		cmocka_unit_test(repeated_block_fits_new_ifsc),
 		cmocka_unit_test(silent_card_is_mute),
-		cmocka_unit_test(resynch_restarts_what_was_not_sent),
-		cmocka_unit_test(resynch_never_repeats_what_was_sent),
+		cmocka_unit_test(ccid_143_resynch_restarts_what_was_not_sent),
+		cmocka_unit_test(ccid_143_resynch_never_repeats_what_was_sent),
 		cmocka_unit_test(resynch_resets_sizes),
 		cmocka_unit_test(card_asks_for_resynch),
 		cmocka_unit_test(killed),

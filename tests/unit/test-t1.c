@@ -64,7 +64,7 @@ static void one_block_each_way(void **state) {
 	check_send(BYTES(0x00, 0x00, 0x04, 0x00, 0xb0, 0x00, 0x00));
 }
 
-static void crc_card(void **state) {
+static void ccid_138_crc_card(void **state) {
 	(void)state;
 	begin_atr(1, 32, 259);
 	transmit(BYTES(0x00, 0xa4, 0x04, 0x00, 0x00));
@@ -74,7 +74,7 @@ static void crc_card(void **state) {
 	receive_raw(BYTES(0x00, 0x00, 0x02, 0x90, 0x00, 0x00, 0x00));
 	check_send(BYTES(0x00, 0x81, 0x00));
 	assert_memory_equal(action.block + 3, "\xac\x27", 2);
-	/* CCID-138: both check bytes again */
+	/* Both check bytes again */
 	receive_raw(BYTES(0x00, 0x00, 0x02, 0x90, 0x00));
 	check_send(BYTES(0x00, 0x81, 0x00));
 	receive(BYTES(0x00, 0x00, 0x02, 0x90, 0x00));
@@ -119,8 +119,7 @@ static void room_of_the_reader_limits_blocks(void **state) {
 	assert_int_equal(t1_best_ifsd(&t1, 0), 1);
 }
 
-/* CCID-140 */
-static void chained_response(void **state) {
+static void ccid_140_chained_response(void **state) {
 	(void)state;
 	begin();
 	transmit(BYTES(0x00, 0xb0, 0x00, 0x00));
@@ -137,7 +136,7 @@ static void chained_response(void **state) {
 	check_done(want, sizeof(want));
 }
 
-static void response_too_long(void **state) {
+static void ccid_140_response_too_long(void **state) {
 	(void)state;
 	begin();
 	t1_set_response(&t1, response, 40);
@@ -205,8 +204,7 @@ static void empty_command(void **state) {
 
 /* ---- S-blocks ---- */
 
-/* CCID-134 */
-static void ifsd_is_negotiated(void **state) {
+static void ccid_134_ifsd_is_negotiated(void **state) {
 	(void)state;
 	begin();
 	t1_negotiate(&t1, 254, &action);
@@ -257,8 +255,7 @@ static void ifsd_that_the_reader_negotiated(void **state) {
 	check_done(block + 3, 254);
 }
 
-/* CCID-135 */
-static void waiting_time_extension(void **state) {
+static void ccid_135_waiting_time_extension(void **state) {
 	(void)state;
 	begin();
 	warm_up();
@@ -283,8 +280,7 @@ static void waiting_time_extension(void **state) {
 	}
 }
 
-/* CCID-136 */
-static void card_changes_ifsc(void **state) {
+static void ccid_136_card_changes_ifsc(void **state) {
 	(void)state;
 	uint8_t command[70];
 	memset(command, 0x11, sizeof(command));
@@ -363,20 +359,20 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(edc_vectors),
 		cmocka_unit_test(one_block_each_way),
-		cmocka_unit_test(crc_card),
+		cmocka_unit_test(ccid_138_crc_card),
 		cmocka_unit_test(surplus_after_a_block_is_ignored),
 		cmocka_unit_test(chained_command),
 		cmocka_unit_test(room_of_the_reader_limits_blocks),
-		cmocka_unit_test(chained_response),
-		cmocka_unit_test(response_too_long),
+		cmocka_unit_test(ccid_140_chained_response),
+		cmocka_unit_test(ccid_140_response_too_long),
 		cmocka_unit_test(endless_response_ends),
 		cmocka_unit_test(longest_command),
 		cmocka_unit_test(empty_command),
-		cmocka_unit_test(ifsd_is_negotiated),
+		cmocka_unit_test(ccid_134_ifsd_is_negotiated),
 		cmocka_unit_test(ifsd_negotiation_fails),
 		cmocka_unit_test(ifsd_that_the_reader_negotiated),
-		cmocka_unit_test(waiting_time_extension),
-		cmocka_unit_test(card_changes_ifsc),
+		cmocka_unit_test(ccid_135_waiting_time_extension),
+		cmocka_unit_test(ccid_136_card_changes_ifsc),
 		cmocka_unit_test(endless_ifs_requests_end),
 		cmocka_unit_test(card_aborts_its_response),
 		cmocka_unit_test(card_aborts_the_command),

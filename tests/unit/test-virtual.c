@@ -68,9 +68,9 @@ static void on_gone(void *userdata) {
 	fail_msg("a virtual reader is never unplugged");
 }
 
-static void on_presence(void *userdata, unsigned slot, int present, int swapped) {
+static void on_presence(void *userdata, unsigned slot, int present, enum driver_change change) {
 	assert_int_equal(slot, 0);
-	assert_int_equal(swapped, 0);
+	assert_int_equal(change, DRIVER_CARD_SAME);
 	note(userdata, present ? '+' : '-');
 }
 
@@ -114,7 +114,11 @@ static int make_bench(void **state) {
 		return -1;
 	snprintf(b->card, sizeof(b->card), "unix:%s/card", b->dir);
 	b->config = (struct driver_config){ .card = b->card, .card_fd = -1 };
-	b->host = (struct driver_host){ b, on_ready, on_trouble, on_gone, on_presence };
+	b->host = (struct driver_host){ .userdata = b,
+		.ready = on_ready,
+		.trouble = on_trouble,
+		.gone = on_gone,
+		.presence = on_presence };
 	*state = b;
 	return 0;
 }
@@ -465,15 +469,16 @@ static void protocols_just_succeed(void **state) {
 	const struct {
 		uint32_t protocol;
 		enum status status;
-	} cases[] = { { PROTOCOL_T0, STATUS_OK }, { PROTOCOL_T1, STATUS_OK },
-		{ PROTOCOL_RAW, STATUS_PROTO_MISMATCH },
-		{ PROTOCOL_T0 | PROTOCOL_T1, STATUS_PROTO_MISMATCH } };
+		uint32_t in_force;
+	} cases[] = { { PROTOCOL_T0, STATUS_OK, PROTOCOL_T0 },
+		{ PROTOCOL_T1, STATUS_OK, PROTOCOL_T1 }, { PROTOCOL_RAW, STATUS_PROTO_MISMATCH, 0 },
+		{ PROTOCOL_T0 | PROTOCOL_T1, STATUS_OK, PROTOCOL_T1 } };
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		driver_virtual.set_protocol(b->driver, 0, cases[i].protocol, on_done, b);
 		expect(b, "d");
 		assert_int_equal(b->status, cases[i].status);
 		if (b->status == STATUS_OK)
-			assert_int_equal(b->protocol, cases[i].protocol);
+			assert_int_equal(b->protocol, cases[i].in_force);
 	}
 	close(fd);
 	expect(b, "-");
