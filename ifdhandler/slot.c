@@ -156,6 +156,7 @@ void slot_power_on(struct slot *slot, enum driver_reset how, driver_done_fn done
 		return;
 	}
 	op_begin(slot, done, userdata);
+	slot->reset = 0; /* whoever asked for one gets it */
 	slot->protocol = PROTOCOL_NONE;
 	slot->ops->power_on(slot->driver, slot->number, how, on_power_on, slot);
 }

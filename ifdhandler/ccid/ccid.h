@@ -110,8 +110,8 @@ void ccid_stop(struct ccid *ccid, int error);
 int ccid_is_stopped(const struct ccid *ccid);
 
 /* The command need not be waited for longer than `usec` from now, whatever time the device asks for:
- * its card or its client is gone. One that is queued has that time when it is sent; at rest: nothing.
- * */
+ * its card or its client is gone. One that is queued has that time when it is sent; a message that is
+ * on its way out goes all the way; at rest: nothing. */
 void ccid_hurry(struct ccid *ccid, struct ccid_command *command, uint64_t usec);
 
 /* Clears halts and toggles of the slot's interface where no command is under way on it. */

@@ -19,12 +19,16 @@ enum {
 	CODE_FEATURE = 0x42330000,
 };
 
-/* PC/SC part 10 2.2 */
+/* PC/SC part 10 2.2; the first two and those with APP_ID are known as PPDUs only. */
 enum {
+	FEATURE_VERIFY_PIN_START = 0x01,
+	FEATURE_MODIFY_PIN_START = 0x03,
 	FEATURE_VERIFY_PIN_DIRECT = 0x06,
 	FEATURE_MODIFY_PIN_DIRECT = 0x07,
 	FEATURE_MCT_READER_DIRECT = 0x08,
 	FEATURE_IFD_PIN_PROPERTIES = 0x0a,
+	FEATURE_VERIFY_PIN_DIRECT_APP_ID = 0x0d,
+	FEATURE_MODIFY_PIN_DIRECT_APP_ID = 0x0e,
 	FEATURE_GET_TLV_PROPERTIES = 0x12,
 	FEATURE_CCID_ESC_COMMAND = 0x13,
 	FEATURE_EXECUTE_PACE = 0x20,
@@ -164,8 +168,13 @@ static enum status check_pin(
 
 enum status ccid_check_ppdu(const struct ccid_slot *slot, const struct driver_bytes *apdu) {
 	switch (ccid_is_ppdu(apdu) && apdu->len > PPDU_TAG ? apdu->data[PPDU_TAG] : 0) {
+	case FEATURE_VERIFY_PIN_START:
 	case FEATURE_VERIFY_PIN_DIRECT: return check_pin(slot, PIN_VERIFY, apdu);
+	case FEATURE_MODIFY_PIN_START:
 	case FEATURE_MODIFY_PIN_DIRECT: return check_pin(slot, PIN_MODIFY, apdu);
+	/* Where the command is in these we do not look. */
+	case FEATURE_VERIFY_PIN_DIRECT_APP_ID:
+	case FEATURE_MODIFY_PIN_DIRECT_APP_ID: return STATUS_UNSUPPORTED;
 	case FEATURE_CCID_ESC_COMMAND: return has_escape(slot) ? STATUS_OK : STATUS_UNSUPPORTED;
 	default: return STATUS_OK;
 	}

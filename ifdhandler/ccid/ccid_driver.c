@@ -238,7 +238,7 @@ static int watch(struct driver *driver, unsigned index, int on) {
 	if (driver->phase != CCID_READY)
 		return 0;
 	/* What happened while nobody looked. */
-	int ask = is_news && slot->known &&
+	int ask = is_news && slot->known && !slot->mute &&
 		(driver->bells[slot->interface - driver->desc.interfaces].polled ||
 			ccid_presence_is_old(slot));
 	if (ask) {

@@ -31,9 +31,16 @@ enum {
 	/* GET_DATA_RATES: tables of up to 255 entries (bNumDataRatesSupported). */
 	CCID_MAX_RATES = 255,
 	CCID_RATES_USEC = 1000000,
-	/* Gemalto's feature block, and as much of the firmware's name as is kept (chosen; it also has
-	 * to fit in one property of 255 bytes). */
+	/* Gemalto's feature block: its length, and what is where in it. */
 	CCID_TOLD_FEATURES = 21,
+	CCID_TOLD_VALIDATION = 3,
+	CCID_TOLD_ABILITIES = 8,
+	CCID_TOLD_MESSAGE_NUMBERS = 1 << 2, /* indexes of messages are as in the standard */
+	CCID_TOLD_PPDU_BY_TRANSMIT = 1 << 3,
+	CCID_TOLD_MIN_PIN = 13,
+	CCID_TOLD_MAX_PIN = 14,
+	/* As much of the firmware's name as is kept (chosen; it also has to fit in one property of 255
+	 * bytes). */
 	CCID_MAX_FIRMWARE = 63,
 	/* wMaxPacketSize is at most 2047 with its upper bits cut. */
 	CCID_MAX_NOTICE = 2048,
@@ -54,6 +61,7 @@ struct ccid_slot {
 	int powered; /* power-on has succeeded, nothing has taken it away since */
 	int unclean; /* may have power although we did not give it */
 	int moved;   /* the reader told of a change that the slot's status cannot show */
+	int mute; /* did not answer when it was opened, nor since: not there, or as good as that */
 	int watched;
 	int again;   /* something moved while its status was being asked: ask once more */
 	int retell;  /* presence is to be told at the next look, whatever it is */

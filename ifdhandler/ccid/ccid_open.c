@@ -37,7 +37,7 @@ enum {
 	/* A sole interface may be reset after that many failed opens, where a quirk allows it. */
 	RESET_AFTER = 2,
 	/* No system goes to sleep twice in that time: chosen. */
-	STEADY_USEC = 2000000,
+	STEADY_USEC = 1000000,
 };
 
 static void open_device(struct driver *driver);
@@ -163,12 +163,14 @@ static void open_failed(struct driver *driver, int error) {
 	}
 }
 
-/* A device that nobody has configured (unknown class to the kernel) gets its first configuration.
- * */
+/* A device that nobody has configured (unknown class to the kernel) gets its first configuration. One
+ * that had a configuration has been taken away from us and from the kernel, as usbip does. */
 static int find_configuration(struct driver *driver, unsigned *ret_value) {
 	int r = driver->ops->configuration(driver->usb, ret_value);
 	if (r < 0 || *ret_value != 0)
 		return r;
+	if (driver->n_made)
+		return -ENODEV;
 	const uint8_t *bytes;
 	size_t len;
 	struct ccid_desc desc;
@@ -252,6 +254,7 @@ static int make_slots(struct driver *driver) {
 			slot->local = k;
 			slot->known = 0;
 			slot->moved = 0;
+			slot->mute = slot->doubted = 0;
 			slot->unclean = 1;
 			ccid_slot_forget(slot);
 		}
@@ -398,6 +401,16 @@ static void give_up(struct driver *driver) {
 	trouble(driver, STATUS_READER_MUTE, "no answer to GetSlotStatus");
 }
 
+/* The interface is mute, or a slot that is announced does not exist. */
+static void pass_over(struct driver *driver, const struct ccid_slot *slot) {
+	unsigned n = slot->local == 0 ? slot->interface->n_slots : 1;
+	for (; n > 0; n--) {
+		struct ccid_slot *s = &driver->slots[driver->at++];
+		s->present = 0;
+		s->mute = 1;
+	}
+}
+
 static void on_probe(void *userdata, const struct ccid_reply *reply, int error) {
 	struct ccid_slot *slot = userdata;
 	struct driver *driver = slot->driver;
@@ -412,9 +425,7 @@ static void on_probe(void *userdata, const struct ccid_reply *reply, int error) 
 	} else if (slot->local == 0 && slot->n_probes < N_PROBES) {
 		ccid_clear_halts(driver->ccid, slot->index);
 	} else {
-		/* The interface is mute, or a slot that is announced does not exist. */
-		slot->present = 0;
-		driver->at += slot->local == 0 ? slot->interface->n_slots : 1;
+		pass_over(driver, slot);
 	}
 	if (driver->at < driver->desc.n_slots && driver->at != slot->index)
 		driver->slots[driver->at].n_probes = 0;

@@ -94,6 +94,7 @@ void ccid_presence_see(struct ccid_slot *slot, enum ccid_icc icc) {
 	int present = icc != CCID_ICC_ABSENT;
 	int swapped = icc == CCID_ICC_INACTIVE && slot->powered;
 	slot->heard = ccid_now();
+	slot->mute = 0;
 	if (swapped || !present) {
 		ccid_slot_forget(slot);
 		slot->unclean = 0;
@@ -277,8 +278,11 @@ static void start_bell(struct ccid_bell *bell) {
 /* After how much silence the slot is asked, 0: it need not be. */
 static uint64_t patience_of(const struct driver *driver, const struct ccid_slot *slot) {
 	const struct ccid_bell *bell = &driver->bells[slot->interface - driver->desc.interfaces];
+	/* Each question that is not answered costs the other slots a ladder (ccid_pipe.c). */
+	if (leader_of(slot) || slot->mute)
+		return 0;
 	/* An answer that is under way tells as much. */
-	if (leader_of(slot) || slot->busy || !ccid_is_at_rest(&slot->status))
+	if (slot->busy || !ccid_is_at_rest(&slot->status))
 		return 0;
 	if (bell->polled || quirk_has(&driver->quirks, QUIRK_POLL)) {
 		if (!slot->watched && !slot->powered)

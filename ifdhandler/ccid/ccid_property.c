@@ -40,10 +40,10 @@ static uint8_t validation(const struct driver *driver) {
 
 static void put_pin_pad(const struct driver *driver, struct bytes_writer *w) {
 	const struct ccid_told *told = &driver->told;
-	uint8_t max =
-		told->has_features ? told->features[CCID_TOLD_MAX_PIN] : (uint8_t)driver->quirks.pin_max;
-	uint8_t min =
-		told->has_features ? told->features[CCID_TOLD_MIN_PIN] : (uint8_t)driver->quirks.pin_min;
+	uint8_t max = told->has_features ? told->features[CCID_TOLD_MAX_PIN]
+					 : (uint8_t)driver->quirks.pin_max;
+	uint8_t min = told->has_features ? told->features[CCID_TOLD_MIN_PIN]
+					 : (uint8_t)driver->quirks.pin_min;
 	if (max) {
 		put(w, TLV_MIN_PIN, min, 1);
 		put(w, TLV_MAX_PIN, max, 1);
@@ -55,7 +55,8 @@ static void put_pin_pad(const struct driver *driver, struct bytes_writer *w) {
 static uint8_t ppdu_support(const struct driver *driver) {
 	const struct ccid_told *told = &driver->told;
 	uint8_t support = quirk_has(&driver->quirks, QUIRK_ESCAPE) ? PPDU_BY_ESCAPE : 0;
-	if (told->has_features && (told->features[CCID_TOLD_ABILITIES] & CCID_TOLD_PPDU_BY_TRANSMIT))
+	if (told->has_features &&
+		(told->features[CCID_TOLD_ABILITIES] & CCID_TOLD_PPDU_BY_TRANSMIT))
 		support |= PPDU_BY_TRANSMIT;
 	return support;
 }

@@ -15,9 +15,6 @@
  * A reader that cannot change the rate (neither 20h nor 80h) is left at the default one: the clock is
  * never stopped, and SetDataRateAndClockFrequency is not needed by anything here.
  */
-#include <errno.h>
-#include <string.h>
-
 #include "ifdhandler/ccid/ccid_driver.h"
 
 enum {
@@ -32,7 +29,6 @@ enum {
 
 #define MS UINT64_C(1000) /* in µs */
 
-static void set_parameters(struct ccid_slot *slot);
 static void protocol_step(struct ccid_slot *slot);
 
 /* ---- times ---- */

@@ -64,9 +64,10 @@ static void tell(struct ccid_slot *slot, const uint8_t *data, size_t len, ccid_s
 	ccid_slot_ask(slot, &request, CCID_STATUS_USEC, step);
 }
 
-/* 1: the next step may follow; else the operation has ended. */
+/* 1: the next step may follow; else the operation has ended. Nobody is asked for a PIN that nobody
+ * waits for. */
 static int may_go_on(struct ccid_slot *slot, const struct ccid_reply *reply, int error) {
-	if (reply && slot->powered)
+	if (reply && slot->powered && !slot->give_up_at)
 		return 1;
 	ccid_slot_fail(slot,
 		!reply                                  ? ccid_status_of_error(slot, error)
@@ -113,8 +114,8 @@ static struct pin_rules rules_of(const struct ccid_slot *slot) {
 	};
 	if (!quirk_has(&driver->quirks, QUIRK_GEMALTO))
 		return rules;
-	rules.all_indexes =
-		!told->has_features || !(told->features[CCID_TOLD_ABILITIES] & CCID_TOLD_MESSAGE_NUMBERS);
+	rules.all_indexes = !told->has_features ||
+		!(told->features[CCID_TOLD_ABILITIES] & CCID_TOLD_MESSAGE_NUMBERS);
 	if (told->has_features)
 		rules.validation = told->features[CCID_TOLD_VALIDATION];
 	return rules;

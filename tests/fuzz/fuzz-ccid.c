@@ -361,11 +361,18 @@ static struct client *begin(struct run *run, unsigned slot) {
 	return &clients[slot];
 }
 
+/* A command of that length: case 1, 2, or 3 (ISO/IEC 7816-3 12.1). */
+static struct driver_bytes command(struct run *run, size_t len) {
+	run->apdu[1] = 0xA4;
+	run->apdu[4] = (uint8_t)(len > 5 ? len - 5 : 0x10);
+	return (struct driver_bytes){ run->apdu, len };
+}
+
 static void next_op(struct run *run) {
 	struct client *c = begin(run, 0);
 	if (!c)
 		return;
-	struct driver_bytes apdu = { run->apdu, 5 + run->n_ops % 59 };
+	struct driver_bytes apdu = command(run, 4 + run->n_ops % 60);
 	switch (run->n_ops++) {
 	case 0: driver_ccid.power_on(run->driver, 0, DRIVER_COLD, on_done, c); break;
 	case 1: driver_ccid.set_protocol(run->driver, 0, run->protocol, on_done, c); break;
@@ -417,7 +424,6 @@ static void control_op(struct run *run, unsigned slot, uint8_t op) {
 
 static void other_op(struct run *run, uint8_t kind, uint8_t op) {
 	unsigned slot = kind & 7u;
-	struct driver_bytes apdu = { run->apdu, op % 60u };
 	if (kind & 8) {
 		control_op(run, slot & 3, op);
 		return;
@@ -429,6 +435,9 @@ static void other_op(struct run *run, uint8_t kind, uint8_t op) {
 	struct client *c = begin(run, slot);
 	if (!c)
 		return;
+	if (run->n_busy == 1) /* else another one holds it */
+		(void)command(run, op % 60u);
+	struct driver_bytes apdu = { run->apdu, op % 60u };
 	switch (op & 7) {
 	case 0: driver_ccid.power_on(run->driver, slot, DRIVER_COLD, on_done, c); break;
 	case 1: driver_ccid.power_on(run->driver, slot, DRIVER_WARM, on_done, c); break;

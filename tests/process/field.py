@@ -71,10 +71,11 @@ class Device:
         keys = dict(lines[::-1])
         self.ids = tuple(int(keys[key], 16) for key in ("vid", "pid", "bcd"))
         self.cards = [value for key, value in lines if key == "card"]
+        self.is_vendors = any(key == "class" and value.startswith("ff/") for key, value in lines)
+        self.is_full_speed = "speed" not in keys
         self.properties = properties(*self.ids)
-        # vendor's own interfaces are looked at only where a row says so
-        self.is_left_alone = any(key == "class" and value.startswith("ff/") for key, value in lines) and \
-             "IFDHANDLER_DRIVER" not in self.properties
+        # a vendor's own interface is looked at only where a row says so
+        self.is_left_alone = self.is_vendors and "IFDHANDLER_DRIVER" not in self.properties
         self.quirks = self.properties.get("IFDHANDLER_KNOWN", "").split()
 
     def add(self, words):

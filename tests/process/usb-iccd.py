@@ -118,10 +118,10 @@ def with_opensc(kind, handler):
 
 
 def at_rest(kind, reader, handler):
-    """Nobody looks: nothing is asked."""
+    """Nobody looks: nothing is asked, but once in 5 s while the card still has power."""
     before = count(reader)["slot_status"]
     time.sleep(0.6)
-    same(count(reader)["slot_status"], before, f"{kind}: is not asked for its status while nobody looks", handler.said)
+    ok(count(reader)["slot_status"] - before <= 1, f"{kind}: is not asked for its status while nobody looks", handler.said)
 
 
 def abandoned(kind, reader, handler):

@@ -307,7 +307,7 @@ def check_escape():
     model("card", EXT, 0, "out")
     context.await_state(handlers[EXT].name, EMPTY)
     same(outcome(card, ESCAPE, b"\1\2\3"), b"\1\2\3", "CCID 148: without a card")
-    same(outcome(card, VERIFY, verify()), "E_NO_SMARTCARD", "a PIN without a card")
+    same(outcome(card, VERIFY, verify()), "W_REMOVED_CARD", "a PIN after the card was taken out")
     model("card", EXT, 0, "in")
     context.await_state(handlers[EXT].name, PRESENT)
     card.reconnect()

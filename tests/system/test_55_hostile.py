@@ -25,8 +25,9 @@ def hostile_loop():
 
 def measure(vm):
     """(times of all commands, errors) of the good readers."""
-    found = lines(vm.run(tool('steady.py', SECONDS, PAUSE, '!Extended'), SECONDS + 60))
-    assert len(found) == GOOD, [line['reader'] for line in found]
+    said = lines(vm.run(tool('steady.py', SECONDS, PAUSE, '!Extended'), SECONDS + 100))
+    found = [line for line in said if 'times' in line]
+    assert len(found) == GOOD, said[:1]
     return [t for line in found for t in line['times']], [(line['reader'], line['errors']) for line in found
                                                           if line['errors']]
 
@@ -44,17 +45,17 @@ def test_one_hostile_reader(vm):
         some = range(first, min(first + AT_ONCE, GOOD))
         for reader in some:
             good.command('plug', reader)
-        await_readers(vm, some[-1] + 1, 40)
+        await_readers(vm, some[-1] + 1, 60)
     measure(vm)  # starts the handlers
     before, errors = measure(vm)
     assert not errors, errors
     vm.run(tool('model-ctl', '-s', '/run/hostile.sock', 'plug', 0))
-    await_readers(vm, GOOD + 1)
+    await_readers(vm, GOOD + 1, 60)
     loop = vm.start(f'bash -c {quote(hostile_loop())}', 1000)
     victim = vm.start(f'while :; do {tool("steady.py", 2, 0.02, "Extended")}; done', 1000)
     after, errors = measure(vm)
     assert not errors, errors
-    tried = sum(line['commands'] for line in lines(victim.kill()))
+    tried = sum(line['commands'] for line in lines(victim.kill()) if 'times' in line)
     loop.kill()
     (median, slow), (median_after, slow_after) = summary(before), summary(after)
     figure(f'{len(before)} and {len(after)} commands on {GOOD} readers, {tried} on the hostile one; median '
@@ -67,4 +68,4 @@ def test_one_hostile_reader(vm):
     assert failed in ([str(GOOD)], [str(GOOD + 1)]), failed
 
 
-test_one_hostile_reader.timeout = 240
+test_one_hostile_reader.timeout = 400

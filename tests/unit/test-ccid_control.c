@@ -440,7 +440,11 @@ static void ccid_148_ppdu_opens_no_door(void **state) {
 	unsigned n = pad->b->fake->n_sent;
 	assert_int_equal(transmit(pad, vendor, sizeof(vendor)), STATUS_UNSUPPORTED);
 	pin[INS] = 0xDA; /* PUT DATA: the PIN would be stored, and could be read */
-	assert_int_equal(transmit(pad, pin, sizeof(pin)), STATUS_UNSUPPORTED);
+	static const uint8_t tags[] = { 0x01, 0x0D, 0x0E, 0x06 };
+	for (size_t i = 0; i < sizeof(tags); i++) {
+		pin[3] = tags[i];
+		assert_int_equal(transmit(pad, pin, sizeof(pin)), STATUS_UNSUPPORTED);
+	}
 	pin[INS] = 0x20;
 	pin[4]--;
 	assert_int_equal(transmit(pad, pin, sizeof(pin)), STATUS_INVALID);

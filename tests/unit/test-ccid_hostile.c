@@ -2,6 +2,8 @@
 /* The CCID driver: readers and cards that mean harm, or act like it. What the fault storm found. */
 #include <string.h>
 
+#include <systemd/sd-event.h>
+
 #include "tests/unit/driver-bench.h"
 
 static const uint8_t t1_atr[] = { 0x3B, 0x80, 0x01, 0x81 };
@@ -132,6 +134,57 @@ static void a_handle_that_dies_for_ever(void **state) {
 	bench_free(b);
 }
 
+/* Somebody has taken its configuration away, to have the device for himself: it is his. */
+static void a_device_that_was_taken(void **state) {
+	(void)state;
+	struct bench *b = bench_new(CCID_FEATURE_TPDU, 271);
+	bench_start_ready(b);
+	b->fake->configuration = 0;
+	fake_usb_suspend(b->fake);
+	assert_true(fake_run(b->event, &b->gone, 1000));
+	assert_int_equal(b->fake->n_configures, 0);
+	bench_free(b);
+}
+
+static void second_slot_is_mute(
+	struct fake_usb *fake, uint8_t endpoint, const uint8_t *m, size_t len) {
+	if (m[5] != 1)
+		usual(fake, endpoint, m, len);
+}
+
+static unsigned n_sent_to(const struct bench *b, uint8_t slot) {
+	unsigned n = 0;
+	for (unsigned i = 0; i < b->fake->n_sent; i++)
+		n += b->fake->sent[i][5] == slot;
+	return n;
+}
+
+/* A slot that is announced and never answers stays empty. Asked again and again, it would take the others
+ * with it: the ladder that follows each missing answer ends with the device being opened anew. */
+static void a_slot_that_is_none(void **state) {
+	(void)state;
+	struct bench *b = bench_new(CCID_FEATURE_TPDU, 271);
+	uint8_t class[54];
+	desc_class(class, CCID_FEATURE_TPDU, 271);
+	class[4] = 1;
+	desc_reader(&b->descriptors, class, 0);
+	b->fake->n_descriptors = b->descriptors.len;
+	usual = b->fake->on_message;
+	b->fake->on_message = second_slot_is_mute;
+	bench_start(b);
+	while (!b->ready && n_sent_to(b, 1) == 0)
+		(void)sd_event_run(b->event, 1000000);
+	ccid_hurry(b->driver->ccid, &b->driver->slots[1].status, 0);
+	assert_true(fake_run(b->event, &b->ready, 500));
+	assert_int_equal(b->present[1], 0);
+	assert_int_equal(driver_ccid.watch(b->driver, 0, 1), 1);
+	assert_int_equal(driver_ccid.watch(b->driver, 1, 1), 0);
+	fake_run_for(b->event, 900);
+	assert_true(n_sent_to(b, 0) > 2);
+	assert_int_equal(n_sent_to(b, 1), 1);
+	bench_free(b);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_card_cannot_ask_for_hours),
@@ -139,6 +192,8 @@ int main(void) {
 		cmocka_unit_test(a_silent_reader_is_asked),
 		cmocka_unit_test(a_card_that_is_there_and_not),
 		cmocka_unit_test(a_handle_that_dies_for_ever),
+		cmocka_unit_test(a_device_that_was_taken),
+		cmocka_unit_test(a_slot_that_is_none),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,6 +47,16 @@ static void ccid_25_claimed_by_another(void **state) {
 	assert_int_equal(b->why, STATUS_READER_CLAIMED);
 	assert_false(b->fake->is_open);
 	assert_int_equal(bench_power(b, 0, DRIVER_COLD), STATUS_READER_CLAIMED);
+	static const unsigned waits[] = { 1, 2, 5, 10, 10 };
+	for (unsigned i = 0; i < sizeof(waits) / sizeof(waits[0]); i++) {
+		uint64_t due;
+		fake_run_for(b->event, 50);
+		assert_int_equal(b->fake->n_opens, i + 1);
+		(void)sd_event_source_get_time(b->driver->timer, &due);
+		assert_in_range(due - ccid_now(), waits[i] * 1000000 - 100000, waits[i] * 1000000);
+		/* As if it were over. */
+		(void)sd_event_source_set_time(b->driver->timer, 0);
+	}
 	b->fake->claim_error = 0;
 	assert_true(fake_run(b->event, &b->ready, 5500));
 	assert_int_equal(b->troubles, 1);

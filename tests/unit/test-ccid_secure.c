@@ -552,6 +552,24 @@ static void card_lost_before_secure(void **state) {
 	pad_free(pad);
 }
 
+/* The program dies before the entry has begun: nobody is asked for a PIN that nobody wants. */
+static void abandoned_before_secure(void **state) {
+	(void)state;
+	struct pad *pad = pad_ready(CCID_FEATURE_TPDU, 3, "pin-hide-retries", PROTOCOL_T0);
+	struct fake_usb *fake = pad->b->fake;
+	unsigned n = bench_n_sent(pad->b, CCID_SECURE);
+	pad->answers[pad->n++] = (struct pad_answer){ .silent = 1 };
+	struct driver_bytes in = { verify, sizeof(verify) };
+	driver_ccid.control(pad->b->driver, 0, VERIFY, &in, bench_done, pad->b);
+	fake_run_for(pad->b->event, 20);
+	driver_ccid.abandon(pad->b->driver, 0);
+	const uint8_t answer[10] = { 0x83, [6] = fake->sent[fake->n_sent - 1][6] };
+	fake_usb_send(fake, 0x82, answer, sizeof(answer));
+	assert_int_not_equal(bench_wait_done(pad->b, 1000), STATUS_OK);
+	assert_int_equal(bench_n_sent(pad->b, CCID_SECURE), n);
+	pad_free(pad);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ccid_145_message_byte_for_byte),
@@ -576,6 +594,7 @@ int main(void) {
 		cmocka_unit_test(rest_before_secure),
 		cmocka_unit_test(vendor_commands_before_secure),
 		cmocka_unit_test(card_lost_before_secure),
+		cmocka_unit_test(abandoned_before_secure),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -584,6 +584,27 @@ static void ccid_62_a_client_that_goes_in_a_command(void **state) {
 	assert_int_equal(transmit(&b, PROTOCOL_T1), STATUS_OK);
 }
 
+/* It held the lock, so the card is to be reset for two reasons: once will do. */
+static void an_owner_that_dies_in_a_command(void **state) {
+	(void)state;
+	connect_as(&a, SHARE_SHARED, 3);
+	connect_as(&b, SHARE_SHARED, 3);
+	simple(&a, MESSAGE_BEGIN);
+	driver->hold = 1;
+	assert_int_equal(transmit(&a, PROTOCOL_T1), -1);
+	assert_int_equal(transmit(&b, PROTOCOL_T1), -1);
+	fake_driver_calls(driver);
+	end(&a);
+	driver->host->presence(driver->host->userdata, 0, 1, DRIVER_CARD_RESET);
+	driver->result = (struct driver_result){ .status = STATUS_EXCHANGE_TIMEOUT };
+	driver->hold = 0;
+	fake_driver_finish(driver);
+	assert_string_equal(fake_driver_calls(driver), "AW");
+	assert_int_equal(b.reply.status, STATUS_CARD_RESET);
+	assert_int_equal(reconnect(&b, SHARE_SHARED, DISPOSITION_LEAVE), STATUS_OK);
+	assert_int_equal(transmit(&b, PROTOCOL_T1), STATUS_OK);
+}
+
 static void a_swapped_card_is_a_removal(void **state) {
 	(void)state;
 	connect_as(&a, SHARE_SHARED, 3);
@@ -815,6 +836,7 @@ int main(void) {
 		WITH_CARD(end_with_reset_is_an_event_for_all),
 		WITH_CARD(a_dead_owner_leaves_a_reset_card),
 		WITH_CARD(a_waiting_reconnect_comes_after_the_reset),
+		WITH_CARD(an_owner_that_dies_in_a_command),
 		WITH_CARD(a_client_that_dies_in_a_command),
 		WITH_CARD(a_pulled_card_is_an_event_and_frees_the_lock),
 		WITH_CARD(a_card_pulled_in_a_command),

@@ -16,7 +16,7 @@ from winscard import OK, Context, tell
 def run(name, at, seconds, pause):
     context, card, times, errors = Context(), None, [], []
     end = time.monotonic() + seconds
-    time.sleep(pause * at)  # not all at once
+    time.sleep(pause * (at % 20) / 20)  # not all at once
     n = 0
     while time.monotonic() < end:
         if not card:
@@ -26,7 +26,7 @@ def run(name, at, seconds, pause):
                 time.sleep(pause)
                 continue
         n += 1
-        data = (n * 20 + at).to_bytes(4, 'big').hex()
+        data = (n * 256 + at).to_bytes(4, 'big').hex()
         begin = time.monotonic()
         code, answer = card.transmit(f'00ec000004{data}00')
         times.append(round(time.monotonic() - begin, 5))
@@ -41,9 +41,10 @@ def run(name, at, seconds, pause):
 
 
 def main(seconds, pause, part):
-    names = Context().list()[1]
+    code, names = Context().list()
+    tell(call='list', code=code, readers=names)
     names = [name for name in names if (part[1:] not in name if part[0] == '!' else part in name)]
-    threads = [threading.Thread(target=run, args=(name, i / len(names), float(seconds), float(pause)))
+    threads = [threading.Thread(target=run, args=(name, i, float(seconds), float(pause)))
                for i, name in enumerate(names)]
     for thread in threads:
         thread.start()
