@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The system sleeps and wakes up: the reader stays, its card counts as reset, and nobody has to be started anew."""
-from steps import OK, await_readers, lines, list_readers, main_pid, opensc_atr, service, tool
+from steps import OK, await_readers, lines, list_readers, main_pid, opensc_atr, tool
 
 # One connection over the sleep: before, and after /tmp/awake has come.
 HOLDER = '''
@@ -59,16 +59,6 @@ def power_of(vm, instance):
                   'echo $d/power; done; true').strip()
 
 
-def sleeps_alone(vm, instance):
-    """Without a handler the device sleeps by itself, and the next client wakes it up."""
-    vm.run(f'pkill -f watch[.]py; systemctl stop {service(instance)}')
-    power = power_of(vm, instance)
-    assert vm.run(f'cat {power}/control').strip() == 'auto'
-    vm.wait_for(f'grep -qx suspended {power}/runtime_status')
-    opensc_atr(vm)
-    assert vm.run(f'cat {power}/runtime_status').strip() == 'active'
-
-
 def test_sleep(vm):
     """CCID 150: a card in use and a client that waits, over suspends that the device survives and not."""
     vm.plug()
@@ -86,7 +76,6 @@ def test_sleep(vm):
     assert main_pid(vm, instance) == pid and list_readers(vm) == name, 'reader and handler have stayed'
     vm.wait_for(f'test $(wc -l < /tmp/card.log) -gt {seen}')
     opensc_atr(vm)
-    sleeps_alone(vm, instance)
     # Without, it is plugged in anew.
     vm.run(f'echo 0 > {power_of(vm, instance)}/persist')
     hold(vm)
