@@ -290,6 +290,14 @@ void ccid_hurry(struct ccid *ccid, struct ccid_command *command, uint64_t usec) 
 	ccid_pump(ccid);
 }
 
+int ccid_withdraw(struct ccid *ccid, struct ccid_command *command) {
+	if (command->state != CCID_QUEUED && command->state != CCID_PAUSING)
+		return 0;
+	ccid_finish(ccid, command, NULL, -ECANCELED);
+	ccid_pump(ccid);
+	return 1;
+}
+
 /* ---- answers ---- */
 
 static void on_resync(void *userdata, const struct ccid_reply *reply, int error) {

@@ -114,6 +114,10 @@ int ccid_is_stopped(const struct ccid *ccid);
  * on its way out goes all the way; at rest: nothing. */
 void ccid_hurry(struct ccid *ccid, struct ccid_command *command, uint64_t usec);
 
+/* Takes back a command that is not with the device: it has not been sent, or was not taken yet. It ends with
+ * -ECANCELED. 0: it is at rest, or too late. */
+int ccid_withdraw(struct ccid *ccid, struct ccid_command *command);
+
 /* Clears halts and toggles of the slot's interface where no command is under way on it. */
 void ccid_clear_halts(struct ccid *ccid, unsigned slot);
 

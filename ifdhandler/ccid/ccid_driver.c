@@ -51,7 +51,9 @@ static void on_command(void *userdata, const struct ccid_reply *reply, int error
 	if (reply)
 		ccid_presence_see(slot, reply->icc);
 	if (slot->give_up_at && (!reply || slot->give_up_at <= ccid_now())) {
-		ccid_slot_lose(slot);
+		/* The only one, and withdrawn: the card has not seen anything of it. */
+		if (error != -ECANCELED || slot->n_asked > 1)
+			ccid_slot_lose(slot);
 		ccid_slot_fail(slot, ccid_status_of_error(slot, error ? error : -ETIMEDOUT));
 		return;
 	}
@@ -85,6 +87,7 @@ void ccid_slot_ask_after(struct ccid_slot *slot, uint64_t delay_usec,
 	if (timeout_usec > CCID_MAX_EXTENSION_USEC)
 		timeout_usec = CCID_MAX_EXTENSION_USEC;
 	slot->step = step;
+	slot->n_asked++;
 	slot->command = (struct ccid_command){
 		.request = *request,
 		.slot = slot->index,
@@ -142,6 +145,7 @@ static struct ccid_slot *begin(
 		slot->busy = 1;
 		slot->yields = 0;
 		slot->give_up_at = 0;
+		slot->n_asked = 0;
 		slot->done = done;
 		slot->userdata = userdata;
 		return slot;
@@ -197,7 +201,8 @@ static void abandon(struct driver *driver, unsigned index) {
 	if (!slot->busy || !slot->yields || slot->give_up_at)
 		return;
 	slot->give_up_at = ccid_now() + (slot->command.extended ? 0 : CCID_ABANDON_USEC);
-	hurry(slot);
+	if (!ccid_withdraw(driver->ccid, &slot->command))
+		hurry(slot);
 }
 
 /* ---- without I/O ---- */

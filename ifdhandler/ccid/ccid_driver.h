@@ -83,7 +83,8 @@ struct ccid_slot {
 	void *userdata;
 	ccid_step_fn step;
 	struct ccid_command command;
-	int yields; /* it may be abandoned: power-ups are not, the card counts as mute then */
+	int yields;       /* it may be abandoned: power-ups are not, the card counts as mute then */
+	unsigned n_asked; /* its commands until now */
 	uint64_t give_up_at;     /* it was abandoned, and ends then at the latest; 0: it was not */
 	enum driver_reset reset; /* power_on: as asked */
 	unsigned n_voltages;     /* power_on: tried */

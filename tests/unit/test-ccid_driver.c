@@ -266,6 +266,32 @@ static void ccid_62_66_67_abandoned(void **state) {
 	}
 }
 
+/* A client that has gone before the reader took its command: the command is not sent any more, and the
+ * card, of which it asked nothing, is left alone. */
+static void abandoned_before_it_is_taken(void **state) {
+	(void)state;
+	static const uint8_t apdu[] = { 0, 0xA4, 0, 0, 0 };
+	struct driver_bytes bytes = { apdu, sizeof(apdu) };
+	struct bench *b = bench_powered(CCID_FEATURE_TPDU, NULL, 0);
+	assert_int_equal(bench_protocol(b, 0, PROTOCOL_T0), STATUS_OK);
+	b->n_ignore = 1;
+	unsigned n = b->fake->n_sent;
+	driver_ccid.transmit(b->driver, 0, PROTOCOL_T0, &bytes, bench_done, b);
+	fake_run_for(b->event, 20);
+	uint8_t busy[10] = { 0x80, 0, 0, 0, 0, 0, b->fake->sent[n][6], 0x40, CCID_ERROR_SLOT_BUSY };
+	fake_usb_send(b->fake, 0x82, busy, 10);
+	fake_run_for(b->event, 10);
+	assert_int_equal(b->done, 0);
+	driver_ccid.abandon(b->driver, 0);
+	assert_int_equal(b->done, 1);
+	b->done = 0;
+	fake_run_for(b->event, 100);
+	assert_int_equal(b->fake->n_sent, n + 1);
+	assert_int_equal(b->swapped[0], 0);
+	assert_int_equal(bench_transmit(b, 0, PROTOCOL_T0), STATUS_OK);
+	bench_free(b);
+}
+
 /* bVoltageSupport 0: one attempt at 5 V. No clock, and one of 1 GHz: times are finite. */
 static void ccid_21_22_senseless_descriptor(void **state) {
 	(void)state;
@@ -334,6 +360,7 @@ int main(void) {
 		cmocka_unit_test(ccid_150_claimed_after_suspend),
 		cmocka_unit_test(ccid_150_unplugged_late),
 		cmocka_unit_test(ccid_62_66_67_abandoned),
+		cmocka_unit_test(abandoned_before_it_is_taken),
 		cmocka_unit_test(ccid_21_22_senseless_descriptor),
 		cmocka_unit_test(freed_in_an_operation),
 		cmocka_unit_test(lost_and_found),
