@@ -67,7 +67,7 @@ model: $(MODEL_PROGRAMS)
 
 # ---- levels ----
 
-.PHONY: check-unit check-process check-threads check check-style check-sanitized check-system test demo bench fuzz
+.PHONY: check-unit check-process check-threads check check-style check-sanitized check-system test demo bench witness fuzz
 .SECONDARY:
 
 RUN = tests/run.py
@@ -196,6 +196,10 @@ demo:
 # BENCH_FLAGS=--help says what may be chosen.
 bench: all $(BENCH_PROGRAMS) $(filter %/ifd-instant.so,$(PEER_PROGRAMS))
 	tests/bench/bench.py $(BENCH_FLAGS) $(B)
+
+# Transfers and times beside the distribution's CCID driver (tests/witness/README).
+witness: all model
+	B=$(B) tests/witness/count.sh
 
 # ---- fuzzing: FUZZ_SECONDS for each target, two at a time ----
 
