@@ -160,6 +160,45 @@ def seat_session(machine, user):
                      f'-p Name $(loginctl show-seat seat0 --value -p ActiveSession) | grep -qx {user}', 60)
 
 
+# What systemd does for the sandbox of a unit.
+PLAIN = '''[{section}]
+CapabilityBoundingSet=~
+NoNewPrivileges=no
+PrivateNetwork=no
+PrivateTmp=no
+ProtectHome=no
+ProtectSystem=no
+ProtectKernelTunables=no
+ProtectKernelModules=no
+ProtectControlGroups=no
+RestrictAddressFamilies=
+RestrictNamespaces=no
+RestrictSUIDSGID=no
+MemoryDenyWriteExecute=no
+LockPersonality=no
+SystemCallArchitectures=
+SystemCallFilter=
+'''
+PLAIN_SERVICE = '''PrivateMounts=no
+ProtectKernelLogs=no
+ProtectClock=no
+ProtectHostname=no
+RestrictRealtime=no
+IPAddressDeny=
+DynamicUser=no
+User=root
+'''
+
+
+def plain_units(machine):
+    """Units without a sandbox, for tests with dozens of readers: in emulation it is most of what a start costs."""
+    for kind, more in (('socket', ''), ('service', PLAIN_SERVICE)):
+        directory = f'/run/systemd/system/ifdhandler@.{kind}.d'
+        machine.run(f'mkdir -p {directory}')
+        machine.put(f'{directory}/plain.conf', (PLAIN.format(section=kind.capitalize()) + more).encode())
+    machine.run('systemctl daemon-reload')
+
+
 class Emulated:
     """Our own model of readers behind the kernel's vhci_hcd; commands are those of tests/model/README."""
 

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 
-from steps import RUN, Emulated, await_readers, figure, lines, list_readers, tool
+from steps import RUN, Emulated, await_readers, figure, lines, list_readers, plain_units, tool
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../process'))
 import field  # noqa: E402
@@ -20,9 +20,10 @@ SAMPLE = ('08e6-3437-0201', '04e6-5116-0523', '076b-3021-0302', '0d46-301d-0100'
 
 
 def chosen():
-    """Found by their ids, tokens, with several interfaces. Not those with high speed: vhci_hcd loses them when the kernel wakes them up."""
-    return [device for device in field.devices() if not device.is_left_alone and device.is_full_speed
-            and (device.is_vendors or device.is_token or len(device.interfaces) > 1)]
+    """Found by their ids, tokens, with other speeds, with several interfaces; IFDHANDLER_TEST_FIELD=all: all that our data names."""
+    return [device for device in field.devices() if not device.is_left_alone
+            and (os.environ.get('IFDHANDLER_TEST_FIELD') == 'all' or device.is_vendors or device.is_token
+                 or not device.is_full_speed or len(device.interfaces) > 1)]
 
 
 def emulated(vm, devices, *options):
@@ -50,6 +51,7 @@ def said(found):
 def test_all_devices(vm):
     """All are registered, with all their slots; the cards of every third answer; nothing that CCID forbids is done to any."""
     devices = chosen()
+    plain_units(vm)
     began = time.monotonic()
     emulated(vm, devices, '-u')
     for at in range(0, len(devices), TOGETHER):
@@ -66,7 +68,9 @@ def test_all_devices(vm):
            f'{len(found)} of them {time.monotonic() - registered:.1f} s later')
     wrong = [line for line in found if line.get('answer') != ANSWER]
     assert len(found) == len(names[::EVERY]) and not wrong, wrong
-    violations = for_each(vm, range(len(devices)), 'violations')
+    # The kernel's HID driver says SET_IDLE (HID 1.11 7.2.4) to the keyboards among them.
+    violations = [line for line in for_each(vm, range(len(devices)), 'violations').splitlines()
+                  if not line.startswith('class request 0a to interface')]
     assert not violations, violations
     failed = vm.run('systemctl --failed --no-legend --plain')
     assert not failed, failed

@@ -4,7 +4,7 @@
 
 One thread and one context for each reader that has PART in its name (a part that begins with ! must not be there): a
 command every PAUSE seconds, whose answer follows from it, for so long; after an error it connects again. A line of JSON
-for each reader: how many commands, what went wrong, and the time of each in seconds.
+for each reader: how many commands, how often something went wrong, what, and the time of each in seconds.
 """
 import sys
 import threading
@@ -37,7 +37,7 @@ def run(name, at, seconds, pause):
         elif answer != data + '9000':
             errors.append(f'{data} answered with {answer}')
         time.sleep(pause)
-    tell(reader=name, commands=n, errors=errors[:20], times=times)
+    tell(reader=name, commands=n, failed=len(errors), errors=errors[:20], times=times)
 
 
 def main(seconds, pause, part):
