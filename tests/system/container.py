@@ -4,6 +4,7 @@
 The root is an overlay: the image's tree below, our build between, what the test writes on top. systemd-nspawn boots it;
 the host needs no systemd of its own, only root and a root directory that is a mount point.
 """
+import contextlib
 import glob
 import os
 import shutil
@@ -98,7 +99,8 @@ class Container(Machine):
         if self.process:
             if self.leader and self.process.poll() is None:
                 SIGRTMIN_13 = signal.SIGRTMIN + 13  # systemd(1): immediate halt
-                os.kill(self.leader, SIGRTMIN_13)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.leader, SIGRTMIN_13)
             try:
                 self.process.wait(5)
             except subprocess.TimeoutExpired:
