@@ -7,12 +7,10 @@ belongs to another cannot pass. Readers work at the same time, because many faul
 import itertools
 import queue
 
+from faults import ERRORS, judge, recover
 from process import *
 
-ERRORS = ("E_NOT_TRANSACTED", "W_RESET_CARD", "W_REMOVED_CARD", "W_UNRESPONSIVE_CARD", "E_READER_UNAVAILABLE",
-          "W_UNPOWERED_CARD", "E_NO_SMARTCARD", "E_UNSUPPORTED_FEATURE")
 LIMIT = 15.0  # of the command that is struck: the card's time, and what the reader's recovery takes
-RECOVERY = 15.0  # until the reader works again
 
 # The reader does something odd or recoverable: the command works in spite of it.
 WORKS = """
@@ -58,36 +56,8 @@ def length():
     return 20 + next(lengths) % 200
 
 
-def recover(context, name, card):
-    """As programs do: again, reconnect, connect. (seconds, what is wrong or None)"""
-    start = time.monotonic()
-    said = None
-    while time.monotonic() < start + RECOVERY:
-        n = length()
-        outcome = call(card.transmit, give(n)) if card else None
-        if outcome and (outcome.value is not None or outcome.hangs):
-            right = outcome.value == pattern(n)
-            return time.monotonic() - start, None if right else f"the next command: {outcome}"
-        said = outcome or said
-        how = RESET if outcome and outcome.code == "W_UNRESPONSIVE_CARD" else LEAVE
-        outcome = call(card.reconnect, SHARED, T1, how) if card else call(context.connect, name)
-        if outcome.hangs:
-            break
-        if outcome.error:
-            said = outcome
-            card = None
-            time.sleep(0.1)
-        elif not card:
-            card = outcome.value
-    return time.monotonic() - start, f"last: {said}"
-
-
 def verdict(reader, handler, text, good, context, card, *details):
-    model("faults", reader, "clear")
-    took, wrong = recover(context, handler.name, card)
-    ok(good and not wrong and handler.is_alive(), text, *details, f"recovery took {took:.1f} s: {wrong}", handler.said)
-    call(context.release)
-    if wrong:  # the faults that are left for this reader are to be judged by themselves
+    if judge(reader, handler, text, good, context, card, T1, length, *details):  # the faults that are left for this reader are to be judged by themselves
         model("card", reader, 0, "out")
         time.sleep(0.2)
         model("card", reader, 0, "in")
@@ -228,7 +198,7 @@ def neighbours(reader, handler):
     outcome = call(first.transmit, give(31))
     same(outcome.value, pattern(31), "a slot works while another does not answer", outcome)
     ok(struck.join(LIMIT).code in ERRORS, "the other one's command fails", struck.outcome)
-    took, wrong = recover(context, handler.names[1], second)
+    took, wrong = recover(context, handler.names[1], second, T1, length)
     ok(not wrong, "and then works", wrong, handler.said)
     same(call(first.transmit, give(32)).value, pattern(32), "the first one was not reset")
     context.release()

@@ -3,6 +3,7 @@
 import itertools
 import queue
 
+from faults import ERRORS, judge, recover
 from process import *
 
 KINDS = ["iccd-a", "iccd-b-short", "iccd-b-ext", "iccd-b-interrupt", "iccd-a-egate", "character level"]
@@ -11,10 +12,7 @@ EXTENDED = ("iccd-b-ext", "iccd-b-interrupt")
 A_ATR, B_ATR = "3b021450", "3b951381018073ff01000b"
 # Requests of the class: what goes out when a token is opened (ICCD 1.0 5.2, 6.2).
 OFF, ON_A, ON_B, STATUS_A, STATUS_B, DATA = "21 63", "a1 62", "21 62", "a1 a0", "a1 81", "a1 6f"
-ERRORS = ("E_NOT_TRANSACTED", "W_RESET_CARD", "W_REMOVED_CARD", "W_UNRESPONSIVE_CARD", "E_READER_UNAVAILABLE",
-          "W_UNPOWERED_CARD", "E_NO_SMARTCARD", "E_UNSUPPORTED_FEATURE")
 LIMIT = 15.0
-RECOVERY = 15.0
 
 # Faults of the next request of that kind (tests/model/README), and what comes of the command. Version A's shortest time for
 # a card is 26 s, and a power-up that is not answered has 60 s: too long for here.
@@ -134,44 +132,13 @@ def abandoned(kind, reader, handler):
     program.wait()
     context = Context()
     start = time.monotonic()
-    took, wrong = recover(context, handler.name, None)
+    took, wrong = recover(context, handler.name, None, T0 | T1, length)
     ok(not wrong and time.monotonic() - start < 6, f"CCID 149: {kind}: when it has died, the next one gets the token soon",
        f"{took:.1f} s: {wrong}", handler.said)
     context.release()
 
 
 # ---- trouble ----
-
-
-def recover(context, name, card):
-    """As programs do: again, reconnect, connect. (seconds, what is wrong or None)"""
-    start = time.monotonic()
-    said = None
-    while time.monotonic() < start + RECOVERY:
-        n = length()
-        outcome = call(card.transmit, give(n)) if card else None
-        if outcome and (outcome.value is not None or outcome.hangs):
-            right = outcome.value == pattern(n)
-            return time.monotonic() - start, None if right else f"the next command: {outcome}"
-        said = outcome or said
-        how = RESET if outcome and outcome.code == "W_UNRESPONSIVE_CARD" else LEAVE
-        outcome = call(card.reconnect, SHARED, T0 | T1, how) if card else call(context.connect, name)
-        if outcome.hangs:
-            break
-        if outcome.error:
-            said = outcome
-            card = None
-            time.sleep(0.1)
-        elif not card:
-            card = outcome.value
-    return time.monotonic() - start, f"last: {said}"
-
-
-def verdict(reader, handler, text, good, context, card, *details):
-    model("faults", reader, "clear")
-    took, wrong = recover(context, handler.name, card)
-    ok(good and not wrong and handler.is_alive(), text, *details, f"recovery took {took:.1f} s: {wrong}", handler.said)
-    call(context.release)
 
 
 def order(reader, fault):
@@ -181,7 +148,7 @@ def order(reader, fault):
 
 def prepare(reader, handler, fault):
     context = Context()
-    took, wrong = recover(context, handler.name, None)
+    took, wrong = recover(context, handler.name, None, T0 | T1, length)
     card = call(context.connect, handler.name).value
     if wrong or not card:
         ok(False, f"{fault}: a command before the fault works", wrong, handler.said)
@@ -198,8 +165,8 @@ def strike(reader, handler, fault, works):
     outcome = call(card.transmit, give(n), limit=LIMIT)
     worked = outcome.value == pattern(n)
     took = fault.startswith("late=") and outcome.took < int(fault[5:]) / 1000
-    verdict(reader, handler, f"CCID 149: {fault}: the command {'works' if works else 'ends with an error'}, and then the "
-            "next works", (worked if works else outcome.code in ERRORS) and not took, context, card,
+    judge(reader, handler, f"CCID 149: {fault}: the command {'works' if works else 'ends with an error'}, and then the "
+            "next works", (worked if works else outcome.code in ERRORS) and not took, context, card, T0 | T1, length,
             f"the command: {outcome!s:.200}")
 
 
@@ -210,8 +177,8 @@ def strike_power(reader, handler, fault, _):
     card.disconnect(UNPOWER)
     order(reader, fault)
     outcome = call(context.connect, handler.name, limit=LIMIT)
-    verdict(reader, handler, f"CCID 149: {fault}: connecting works or fails, and then the token works",
-            outcome.value or outcome.code in ERRORS, context, outcome.value, f"connecting: {outcome}")
+    judge(reader, handler, f"CCID 149: {fault}: connecting works or fails, and then the token works",
+            outcome.value or outcome.code in ERRORS, context, outcome.value, T0 | T1, length, f"connecting: {outcome}")
 
 
 def worker(reader, handler, work):
